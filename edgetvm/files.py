@@ -1,0 +1,74 @@
+"""Files read strictly and written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgetvm.errors import UsageError
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+
+def read_toml(path: Path, schema: type[StructT]) -> StructT:
+    """Read a TOML file into `schema`.
+
+    Raises
+    ------
+    UsageError
+        The file is missing, is not TOML, or has an unknown, missing or ill-typed key.
+    """
+    return _decode(path, schema, msgspec.toml.decode)
+
+
+def read_json(path: Path, schema: type[StructT]) -> StructT:
+    """Read a JSON file into `schema`; raises as :func:`read_toml`."""
+    return _decode(path, schema, msgspec.json.decode)
+
+
+def write_json(path: Path, value: msgspec.Struct) -> None:
+    """Write `value` as indented JSON, atomically."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    with replacing(path) as temporary:
+        temporary.write_bytes(text)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place when the block ends well.
+
+    Whatever happens inside, a reader sees the old file or the new one, never a part.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _decode(path: Path, schema: type[StructT], decode: Any) -> StructT:
+    try:
+        content = path.read_bytes()
+    except OSError as err:
+        raise UsageError(f"{path} cannot be read: {err.strerror}.") from err
+    try:
+        value: StructT = decode(content, type=schema)
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+        known = ", ".join(field.encode_name for field in msgspec.structs.fields(schema))
+        raise UsageError(f"{path}: {err}. Keys of this file: {known}.") from err
+    return value

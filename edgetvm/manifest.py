@@ -1,0 +1,155 @@
+"""The bundle: a folder with everything that a device needs to run and check one network.
+
+``library.so`` (tuned), ``untuned.so`` (TVM's default schedules), ``golden.npz`` (``input`` and the
+reference's ``output``, float32) and ``manifest.json``, which is written last: a folder without
+one is not a bundle.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgetvm.errors import UsageError
+from edgetvm.files import read_json, write_json
+
+SCHEMA_VERSION = 1
+MANIFEST, TUNED_LIBRARY, UNTUNED_LIBRARY, GOLDEN = (
+    "manifest.json",
+    "library.so",
+    "untuned.so",
+    "golden.npz",
+)
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the network came from, enough to make the reference again.
+
+    Attributes
+    ----------
+    reference : ``module:callable``, or the path of an ONNX file.
+    options : keyword arguments of the factory.
+    weights : checkpoint file; empty for random weights from `seed`.
+    weights_sha256 : of the checkpoint or ONNX file; empty for random weights.
+    """
+
+    reference: str
+    options: dict[str, Any]
+    seed: int
+    weights: str
+    weights_sha256: str
+
+
+class TaskSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One tuning task as it went into the library.
+
+    Attributes
+    ----------
+    count : how often the network runs it.
+    flop : floating-point operations of one run.
+    best_s : fastest record, seconds; None if the task is untuned.
+    """
+
+    name: str
+    workload_key: str
+    count: int
+    flop: float
+    best_s: float | None
+
+
+class LibraryFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A shared library of the bundle.
+
+    Attributes
+    ----------
+    arch : machine that the ELF header names, as ``uname -m`` prints it.
+    pointer_bits : 32 or 64.
+    glibc : newest glibc symbol version asked for; empty if none.
+    """
+
+    sha256: str
+    size_bytes: int
+    arch: str
+    pointer_bits: int
+    glibc: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a bundle holds and how it came about."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    title: str
+    source: Source
+    input_name: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    parameters: int
+    target: str
+    tvm_target: str
+    features: tuple[str, ...]
+    threads: int
+    tasks: tuple[TaskSummary, ...]
+    tuned: LibraryFile
+    untuned: LibraryFile
+    golden_sha256: str
+    reference_runtime: str
+    tolerance: float
+    edgetvm_version: str
+    tvm_version: str
+    created_at: str
+
+    @property
+    def tuned_tasks(self) -> int:
+        """Number of tasks that have a record."""
+        return sum(task.best_s is not None for task in self.tasks)
+
+    @property
+    def bundle_id(self) -> str:
+        """Digest of the bundle's content, to tell one bundle of a model from the next."""
+        parts = (self.tuned.sha256, self.untuned.sha256, self.golden_sha256)
+        return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Read the manifest of the folder `bundle` and check its files against it.
+
+    Raises
+    ------
+    UsageError
+        The folder is no bundle, comes from another version of edgetvm, or was changed.
+    """
+    manifest = read_json(bundle / MANIFEST, Manifest)
+    remedy = f"Build it again: python -m edgetvm.tune {manifest.model} --target {manifest.target}"
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise UsageError(
+            f"{bundle / MANIFEST}: schema_version {manifest.schema_version} is not "
+            f"{SCHEMA_VERSION}. {remedy}"
+        )
+    expected = {
+        TUNED_LIBRARY: manifest.tuned.sha256,
+        UNTUNED_LIBRARY: manifest.untuned.sha256,
+        GOLDEN: manifest.golden_sha256,
+    }
+    for name, sha256 in expected.items():
+        path = bundle / name
+        if not path.is_file() or file_sha256(path) != sha256:
+            raise UsageError(f"{path} is missing or not the file that was built. {remedy}")
+    return manifest
+
+
+def write_manifest(bundle: Path, manifest: Manifest) -> None:
+    """Write the manifest, which makes the folder a bundle."""
+    write_json(bundle / MANIFEST, manifest)
+
+
+def list_bundles(folder: Path) -> list[Path]:
+    """Return the bundles below ``build/<target>``, sorted by name."""
+    return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,129 @@
+"""Measured latencies as data: raw samples in seconds, kept whole, and what is derived from them.
+
+One deployment of one bundle gives one :class:`Run`, written to its own file below the bundle
+and never changed again.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edgetvm.files import read_json, write_json
+
+SCHEMA_VERSION = 1
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Latency samples of one library on one device.
+
+    Attributes
+    ----------
+    samples_s : seconds of one inference, batch as in the recipe; each sample is the mean of
+        `number` inferences run back to back. Copies to and from the device are not in it.
+    number : inferences a sample.
+    threads : threads as read back from the runtime that ran it.
+    runtime : what ran it: ``tvm``, ``PyTorch 2.13.0``.
+    """
+
+    samples_s: tuple[float, ...]
+    number: int
+    threads: int
+    runtime: str
+
+    @property
+    def median_s(self) -> float:
+        """Median of the samples, seconds."""
+        return float(np.median(self.samples_s))
+
+    def interval_s(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Bootstrap confidence interval of the median, seconds; resampling is seeded."""
+        from scipy.stats import bootstrap
+
+        result = bootstrap(
+            (np.asarray(self.samples_s),),
+            np.median,
+            confidence_level=confidence,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        )
+        return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device says of itself when a session opens.
+
+    Attributes
+    ----------
+    host : the device's own name.
+    arch : as ``uname -m`` prints it.
+    cpu : the kernel's name of the CPU.
+    features : CPU features as ``/proc/cpuinfo`` lists them, sorted.
+    cores : logical CPUs that the server may use.
+    pointer_bits : word length of the server's process.
+    libc : C library and its version, such as ``glibc 2.36``.
+    edgetvm_version, tvm_version : of the server.
+    """
+
+    host: str
+    arch: str
+    cpu: str
+    features: tuple[str, ...]
+    cores: int
+    pointer_bits: int
+    libc: str
+    edgetvm_version: str
+    tvm_version: str
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One deployment of one bundle to one device.
+
+    Attributes
+    ----------
+    measured_at : UTC, ISO 8601.
+    relative_error : largest output error of the tuned library, relative to the reference
+        output's largest magnitude.
+    tuned_tasks, tasks : how many of the network's tuning tasks had a record.
+    tuned, untuned : the bundle's libraries on the device.
+    reference : the reference network on the same machine; None on another device.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    target: str
+    bundle_id: str
+    measured_at: str
+    device: DeviceInfo
+    relative_error: float
+    tuned_tasks: int
+    tasks: int
+    tuned: Measurement
+    untuned: Measurement
+    reference: Measurement | None
+
+
+def utc_now() -> str:
+    """Return the time now, UTC, as ISO 8601 without fractions."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_run(run: Run, bundle: Path) -> Path:
+    """Write `run` to a file of its own below `bundle`, and return the file."""
+    stamp = run.measured_at.replace(":", "").replace("-", "")
+    path = bundle / "runs" / f"{stamp}.json"
+    serial = 1
+    while path.exists():
+        serial += 1
+        path = bundle / "runs" / f"{stamp}_{serial}.json"
+    write_json(path, run)
+    return path
+
+
+def latest_run(bundle: Path) -> Run | None:
+    """Return the newest run of `bundle`, None if it was never deployed."""
+    paths = list((bundle / "runs").glob("*.json"))
+    if not paths:
+        return None
+    return max((read_json(path, Run) for path in paths), key=lambda run: run.measured_at)

@@ -1,0 +1,23 @@
+"""Quantities as people read them. Everything inside edgetvm is in seconds, bytes and FLOP/s."""
+
+
+def format_latency(seconds: float) -> str:
+    """Format a latency in ms with three significant digits: ``8.81 ms``."""
+    ms = seconds * 1e3
+    digits = 0 if ms >= 100 else 1 if ms >= 10 else 2 if ms >= 1 else 3
+    return f"{ms:.{digits}f} ms"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration: ``42 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"
+
+
+def format_throughput(flop_per_s: float) -> str:
+    """Format a throughput in GFLOP/s with one decimal: ``95.3 GFLOP/s``."""
+    return f"{flop_per_s / 1e9:.1f} GFLOP/s"
