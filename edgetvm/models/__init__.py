@@ -1,0 +1,4 @@
+"""The networks: own PyTorch definitions, their weights, and whatever else MODEL may name.
+
+One file an architecture. Nothing here imports TVM.
+"""

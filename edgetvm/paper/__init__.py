@@ -1,0 +1,1 @@
+"""Figures of the papers, and measured latencies beside them."""
