@@ -5,6 +5,7 @@ Anything that is not an :class:`EdgetvmError` is a defect of edgetvm and keeps i
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -51,12 +52,13 @@ INTERRUPTED_EXIT_CODE = 130
 def one_line(error: BaseException, limit: int = 200) -> str:
     """Condense a foreign exception into its telling line, for use inside a message of ours.
 
-    TVM puts its reason last, behind a C++ stack; most others put it first.
+    TVM puts its reason behind a C++ stack, most others put it first.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    text = lines[-1] if len(lines) > 1 and "Traceback" in lines[0] else lines[0]
+    reasons = [line for line in lines if re.match(r"\w*Error: ", line)]
+    text = reasons[-1] if reasons else lines[0]
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

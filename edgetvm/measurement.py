@@ -6,9 +6,11 @@ and never changed again.
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetvm.files import read_json, write_json
 
@@ -102,6 +104,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tuned: Measurement
     untuned: Measurement
     reference: Measurement | None
+
+
+def relative_error(output: NDArray[Any], reference: NDArray[Any]) -> float:
+    """Return the largest difference, relative to the reference's largest magnitude.
+
+    NaN or infinity in either gives infinity, and so does a reference that is all zero: nothing
+    can be judged by it.
+    """
+    scale = float(np.abs(reference).max())
+    error = float(np.abs(output.astype(np.float64) - reference).max()) / scale if scale else np.inf
+    return error if np.isfinite(error) else float("inf")
 
 
 def utc_now() -> str:

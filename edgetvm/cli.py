@@ -1,0 +1,86 @@
+"""What all commands share: options, the console, and errors turned into exit codes."""
+
+import importlib.util
+import sys
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from edgetvm.errors import INTERRUPTED_EXIT_CODE, EdgetvmError, UsageError
+
+# Results go to standard output, progress and everything else to standard error.
+results = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)
+for console in (results, notes):
+    if not console.is_terminal:
+        console.width = 200  # in a file or a pipe nothing is gained by narrow lines
+
+
+def run_command(command: click.Command) -> NoReturn:
+    """Run a command of edgetvm and exit: with 0, or with the code of the error's kind.
+
+    An error that a user can cause is one line on standard error; a defect keeps its traceback.
+    """
+    name = f"python -m edgetvm.{command.name}"
+    try:
+        command.main(prog_name=name, standalone_mode=False)
+    except EdgetvmError as err:
+        _fail(str(err), err.exit_code)
+    except click.UsageError as err:
+        _fail(f"{err.format_message()} See {name} --help.", UsageError.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted.", INTERRUPTED_EXIT_CODE)
+    sys.exit(0)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - one line, never wrapped
+    sys.exit(exit_code)
+
+
+def require_host_packages() -> None:
+    """Make sure that the packages of the extra `host` are installed.
+
+    Raises
+    ------
+    UsageError
+        One is missing: this is a board's installation, which serves but does not compile.
+    """
+    for package in ("llvm", "onnx", "onnxruntime", "torch", "xgboost", "ziglang"):
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(
+                f"The package {package} is not installed, which compiling needs: "
+                "pip install 'edgetvm[host]'."
+            )
+
+
+class Shape(click.ParamType):
+    """Four comma-separated positive numbers: N,C,H,W."""
+
+    name = "n,c,h,w"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Parse the option's text; click reports what `fail` says."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if len(parts) != 4 or not all(part.isdecimal() and int(part) > 0 for part in parts):  # noqa: PLR2004
+            self.fail(f"{value!r} is no shape: give four numbers such as 1,3,224,224.", param, ctx)
+        return tuple(int(part) for part in parts)
+
+
+class Duration(click.ParamType):
+    """A duration such as 90s, 30m or 2h; a bare number is seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Parse the option's text; click reports what `fail` says."""
+        if isinstance(value, float):
+            return value
+        unit_s = {"s": 1, "m": 60, "h": 3600}.get(str(value)[-1:], None)
+        number = str(value)[:-1] if unit_s else str(value)
+        if not number.isdecimal() or int(number) == 0:
+            self.fail(f"{value!r} is no duration: give for instance 90s, 30m or 2h.", param, ctx)
+        return float(int(number) * (unit_s or 1))

@@ -1,0 +1,44 @@
+"""A comparison on the terminal: its tables, with the columns that fit a screen."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from edgetvm.paper.comparison import Comparison
+from edgetvm.paper.table import NOTHING, Row, figure_rows, latency_rows, ratio_rows
+
+_LATENCY = ("Model", "Untuned", "Tuned", "Reference", "Untuned / tuned", "Relative error", "Tuned tasks")
+_FIGURES = ("Model", "Latency", "Device", "Other device", "Paper", "Where", "Top-1", "Parameters", "Multiply-adds")
+_RATIOS = ("Models", "Our latency ratio", "Published ratio", "Ratio of", "Paper", "Where", "Paper's device")
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Print our latencies, the papers' figures of the same networks, and the ratios of both.
+
+    All columns are in the other formats of ``python -m edgetvm.compare``.
+    """
+    latencies = latency_rows(comparison)
+    for device in dict.fromkeys((row["Target"], row["Device"], row["Threads"]) for row in latencies):
+        rows = [row for row in latencies if (row["Target"], row["Device"], row["Threads"]) == device]
+        title = "Latency on {1} ({0}), threads: {2}; median and its 95 % interval".format(*device)
+        _print_table(console, title, rows, _LATENCY)
+        references = {row["Reference runtime"] for row in rows} - {NOTHING}
+        if references:
+            console.print(f"Reference: {', '.join(sorted(references))}\n")
+    figures = figure_rows(comparison)
+    _print_table(console, "The papers' figures, each on its own device", figures, _FIGURES)
+    _print_table(console, "Ratios between models, ours and the papers'", ratio_rows(comparison), _RATIOS)
+
+
+def _print_table(console: Console, title: str, rows: Sequence[Row], headers: Sequence[str]) -> None:
+    if not rows:
+        return
+    shown = [header for header in headers if any(row[header] != NOTHING for row in rows)]
+    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    for header in shown:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(row[header] for header in shown))
+    console.print(table)
+    console.print()

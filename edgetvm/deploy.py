@@ -1,0 +1,220 @@
+"""``python -m edgetvm.deploy``: bundles in, checked and timed on the device, beside the papers."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetvm import __version__
+from edgetvm.cli import notes, results, run_command
+from edgetvm.comparison_display import print_comparison
+from edgetvm.errors import DeviceError, UsageError, did_you_mean
+from edgetvm.manifest import (
+    GOLDEN,
+    TUNED_LIBRARY,
+    UNTUNED_LIBRARY,
+    Manifest,
+    list_bundles,
+    read_manifest,
+)
+from edgetvm.measurement import DeviceInfo, Measurement, Run, utc_now, write_run
+from edgetvm.paper.comparison import compare
+from edgetvm.paper.figures import load_papers
+from edgetvm.paths import DataFolders, find_data_folders
+
+if TYPE_CHECKING:
+    from edgetvm.stages.device.session import Address
+
+
+class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The arguments of one run."""
+
+    models: tuple[str, ...] = ()
+    target: str | None = None
+    rpc: str | None = None
+    repeat: int = 20
+
+
+@click.command()
+@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@click.option("--target", help="Target whose bundles to take; without it what fits the device.")
+@click.option("--rpc", metavar="HOST[:PORT]", help="Device; without it this machine.")
+@click.option("--repeat", type=click.IntRange(min=2), default=20, show_default=True,
+              help="Samples of each library.")
+@click.version_option(__version__)
+def deploy(**options: Any) -> None:
+    """Run bundles on a device, check their output, time them and compare with the papers.
+
+    Without MODEL every bundle that was built for the device's target is taken.
+
+    \b
+    Examples:
+      python -m edgetvm.deploy
+      python -m edgetvm.deploy mobilenet_v2 --target rasp4b --rpc 192.168.1.20
+    """  # noqa: D301 - \b is click's
+    run(DeployOptions(**options), find_data_folders())
+
+
+def run(options: DeployOptions, folders: DataFolders) -> list[Run]:
+    """Deploy the bundles, write a run beside each, print the comparison and return the runs.
+
+    Raises
+    ------
+    EdgetvmError
+        Of every kind; runs of bundles deployed before are kept.
+    """
+    from edgetvm.stages.device.loopback import device_at
+    from edgetvm.stages.device.session import describe_device
+
+    runs = []
+    with device_at(options.rpc) as address:
+        info = describe_device(address)
+        notes.print(f"device at {address}: {info.cpu}, {info.cores} cores, {info.arch}")
+        for bundle, manifest in _choose(options, folders, info, address):
+            with notes.status(f"{manifest.model}: uploading, checking, timing"):
+                runs.append(_deploy(bundle, manifest, address, options))
+            write_run(runs[-1], bundle)
+            notes.print(f"{manifest.model}: relative error {runs[-1].relative_error:.1e}")
+    print_comparison(results, compare(runs, load_papers()))
+    return runs
+
+
+def _choose(
+    options: DeployOptions, folders: DataFolders, info: DeviceInfo, address: "Address"
+) -> list[tuple[Path, Manifest]]:
+    """Find the bundles to deploy: of the named models, or all of the device's target.
+
+    Raises
+    ------
+    UsageError
+        There is none, a model's name is unknown, or several targets fit the device.
+    DeviceError
+        The bundles do not fit the device.
+    """
+    target = _choose_target(options, folders, info, address)
+    bundles = {bundle.name: bundle for bundle in list_bundles(folders.bundles / target)}
+    for model in options.models:
+        if model not in bundles:
+            raise UsageError(
+                f"No bundle of {model!r} for {target} in {folders.bundles}: "
+                f"{did_you_mean(model, bundles)} Or build it: "
+                f"python -m edgetvm.tune {model} --target {target}"
+            )
+    chosen = [bundles[model] for model in options.models or sorted(bundles)]
+    return [(bundle, read_manifest(bundle)) for bundle in chosen]
+
+
+def _choose_target(
+    options: DeployOptions, folders: DataFolders, info: DeviceInfo, address: "Address"
+) -> str:
+    from edgetvm.stages.device.session import check_bundle_fits
+    from edgetvm.stages.host_target import detect_host_profile
+
+    if options.target is not None:
+        target = detect_host_profile().name if options.target == "host" else options.target
+        if not list_bundles(folders.bundles / target):
+            built = {bundle.parent.name for bundle in folders.bundles.glob("*/*")}
+            raise UsageError(
+                f"No bundle for the target {target!r} in {folders.bundles}: "
+                f"{did_you_mean(target, built)} Build one: "
+                f"python -m edgetvm.tune MODEL --target {options.target}"
+            )
+        return target
+    found = {
+        folder.name: read_manifest(bundles[0])
+        for folder in sorted(folders.bundles.glob("*"))
+        if (bundles := list_bundles(folder))
+    }
+    if not found:
+        raise UsageError(
+            f"No bundle in {folders.bundles}. Build one: python -m edgetvm.tune MODEL --target host"
+        )
+    misfits: list[DeviceError] = []
+    fitting = []
+    for name, manifest in found.items():
+        try:
+            check_bundle_fits(info, manifest, address)
+            fitting.append(name)
+        except DeviceError as err:
+            misfits.append(err)
+    if not fitting:
+        raise misfits[0]
+    if options.rpc is None and len(fitting) > 1 and (host := detect_host_profile().name) in fitting:
+        return host
+    if len(fitting) > 1:
+        raise UsageError(
+            f"Bundles for {', '.join(fitting)} all run on {info.cpu}: say which with --target."
+        )
+    return fitting[0]
+
+
+def _deploy(bundle: Path, manifest: Manifest, address: "Address", options: DeployOptions) -> Run:
+    """Check and time one bundle on the device."""
+    from edgetvm.stages.device.library import SESSION_TIMEOUT_S, RemoteLibrary
+    from edgetvm.stages.device.session import DeviceSession, check_bundle_fits
+    from edgetvm.stages.device.timing import Contender, time_interleaved
+
+    session = DeviceSession(address, manifest.threads, SESSION_TIMEOUT_S)
+    check_bundle_fits(session.info, manifest, address)
+    golden = np.load(bundle / GOLDEN)
+    tuned = RemoteLibrary(session, bundle / TUNED_LIBRARY, manifest.input_name)
+    untuned = RemoteLibrary(session, bundle / UNTUNED_LIBRARY, manifest.input_name)
+    untuned.check(golden["input"], golden["output"], manifest.tolerance)
+    error = tuned.check(golden["input"], golden["output"], manifest.tolerance)
+    contenders = {
+        "untuned": Contender.of_library(untuned),
+        "tuned": Contender.of_library(tuned),
+    }
+    reference = _reference(manifest, golden["input"]) if options.rpc is None else None
+    if reference is not None:
+        contenders["reference"] = Contender.of_callable(reference)
+    timed = time_interleaved(contenders, options.repeat)
+    runtime = {"reference": manifest.reference_runtime}
+    measured = {
+        name: Measurement(
+            samples_s=samples.samples_s,
+            number=samples.number,
+            threads=session.threads,
+            runtime=runtime.get(name, f"TVM {session.info.tvm_version}"),
+        )
+        for name, samples in timed.items()
+    }
+    return Run(
+        model=manifest.model,
+        target=manifest.target,
+        bundle_id=manifest.bundle_id,
+        measured_at=utc_now(),
+        device=session.info,
+        relative_error=error,
+        tuned_tasks=manifest.tuned_tasks,
+        tasks=len(manifest.tasks),
+        tuned=measured["tuned"],
+        untuned=measured["untuned"],
+        reference=measured.get("reference"),
+    )
+
+
+def _reference(manifest: Manifest, data: NDArray[np.float32]) -> Callable[[], None] | None:
+    """Make the reference network again, to be timed beside; None, with a note, if it cannot be."""
+    if importlib.util.find_spec("torch") is None:
+        notes.print("PyTorch is not installed here, so it is not timed")
+        return None
+    from edgetvm.models.network import network_from_source
+
+    try:
+        network = network_from_source(
+            manifest.model, manifest.title, manifest.source, manifest.input_shape
+        )
+        return network.reference_callable(data, manifest.threads)
+    except UsageError as err:
+        notes.print(f"the reference is not timed: {err}")
+        return None
+
+
+if __name__ == "__main__":
+    run_command(deploy)

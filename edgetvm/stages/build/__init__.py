@@ -1,0 +1,1 @@
+"""Relay and records in, shared libraries out."""

@@ -1,0 +1,96 @@
+"""Fused Relay and records in, a shared library out."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import auto_scheduler, relay
+
+from edgetvm.errors import CompileError, one_line
+from edgetvm.files import replacing
+from edgetvm.stages.build.linker import link_library
+from edgetvm.stages.export.constant_folding import fold_constants
+from edgetvm.stages.export.optimise import AUTO_SCHEDULER
+
+# Run already, by edgetvm.stages.export.optimise; run again they would only cost time, and
+# layouts would be rewritten twice.
+_PASSES_DONE = [
+    "AlterOpLayout",
+    "AutoSchedulerLayoutRewrite",
+    "EliminateCommonSubexpr",
+    "FoldConstant",
+    "FoldScaleAxis",
+    "Legalize",
+    "SimplifyExpr",
+]
+
+
+def build_untuned(
+    fused: tvm.IRModule, target: tvm.target.Target, link_triple: str, output: Path
+) -> None:
+    """Build `fused` with TVM's default schedules into the shared library `output`.
+
+    Raises
+    ------
+    CompileError
+        TVM cannot lower or generate code for an operator, or linking failed.
+    """
+    _build(fused, target, link_triple, output, config={})
+
+
+def build_tuned(
+    fused: tvm.IRModule,
+    target: tvm.target.Target,
+    link_triple: str,
+    output: Path,
+    records: list[tuple[auto_scheduler.MeasureInput, auto_scheduler.MeasureResult]],
+) -> None:
+    """Build `fused` with the best of `records` for each task into the shared library `output`.
+
+    Weights are stored in the layout that each task's schedule wants. A task without a record
+    gets TVM's default schedule. Raises `CompileError` as :func:`build_untuned`.
+    """
+    with _BestRecords(records):
+        _build(_rewrite_layouts(fused, target), target, link_triple, output, AUTO_SCHEDULER)
+
+
+class _BestRecords(auto_scheduler.ApplyHistoryBest):  # type: ignore[misc]
+    """The best record of each workload, and nothing for others: TVM's own prints them all."""
+
+    def query(
+        self, target: Any, workload_key: str, _has_complex_op: bool, _dag: Any, func_name: str
+    ) -> Any:
+        return self._query_inside(target, workload_key, func_name)
+
+
+def _rewrite_layouts(fused: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+    """Give each weight the layout of its task's schedule; the steps are ``relay.build``'s own."""
+    rewrite = tvm.get_global_func("relay._transform.AutoSchedulerLayoutRewrite")
+    with target, tvm.transform.PassContext(opt_level=3, config=AUTO_SCHEDULER):
+        mod = fold_constants(relay.transform.DefuseOps()(rewrite()(fused)))
+        return relay.transform.InferType()(relay.transform.FuseOps()(mod))
+
+
+def _build(
+    fused: tvm.IRModule,
+    target: tvm.target.Target,
+    link_triple: str,
+    output: Path,
+    config: dict[str, bool],
+) -> None:
+    context = tvm.transform.PassContext(opt_level=3, config=config, disabled_pass=_PASSES_DONE)
+    try:
+        with target, context:
+            factory = relay.build(fused, target=target)
+    except tvm.TVMError as err:
+        raise CompileError(f"TVM cannot build {output.stem} for {target}: {one_line(err)}") from err
+
+    def link(path: str, objects: list[str], **_options: object) -> None:
+        link_library([Path(name) for name in objects], Path(path), link_triple)
+
+    # TVM chooses by the name's ending what to write, so the temporary file must end in .so too.
+    with replacing(output) as temporary, tempfile.TemporaryDirectory() as folder:
+        shared = Path(folder) / output.name
+        factory.export_library(str(shared), fcompile=link)
+        temporary.write_bytes(shared.read_bytes())

@@ -1,0 +1,154 @@
+"""One network on its way to a bundle: exported once, built untuned and tuned, packed."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+
+from edgetvm import __version__
+from edgetvm.files import replacing
+from edgetvm.manifest import (
+    GOLDEN,
+    MANIFEST,
+    TUNED_LIBRARY,
+    UNTUNED_LIBRARY,
+    Manifest,
+    TaskSummary,
+    file_sha256,
+    write_manifest,
+)
+from edgetvm.measurement import utc_now
+from edgetvm.models.network import Network
+from edgetvm.stages.build.library import build_tuned, build_untuned
+from edgetvm.stages.build.linker import describe_library
+from edgetvm.stages.build.records import Record, best_times
+from edgetvm.stages.build.tasks import NetworkTask, extract_tasks
+from edgetvm.stages.export.optimise import fuse_for_auto_scheduler, fuse_for_default_schedules
+from edgetvm.stages.export.relay_import import import_network
+from edgetvm.target_profile import TargetProfile
+
+
+class NetworkBuild:
+    """Exports `network` and builds its libraries in a folder of their own; a context manager.
+
+    Attributes
+    ----------
+    golden_input, golden_output : float32; the output is the reference's.
+    tasks : the network's tuning tasks.
+
+    Raises
+    ------
+    CompileError
+        The network cannot be exported; so do the building methods.
+    """
+
+    def __init__(self, network: Network, profile: TargetProfile, threads: int) -> None:
+        self.network = network
+        self.profile = profile
+        self.threads = threads
+        self.golden_input: NDArray[np.float32] = network.golden_input()
+        self.golden_output: NDArray[np.float32] = network.reference_output(self.golden_input)
+        self._target = tvm.target.Target(profile.tvm_target)
+        self._relay = import_network(network)
+        self._fused = fuse_for_auto_scheduler(self._relay, self._target)
+        self.tasks: list[NetworkTask] = extract_tasks(self._fused, profile, threads)
+        self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-build-")
+        self._tuned_with: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._folder.cleanup()
+
+    @property
+    def workload_keys(self) -> set[str]:
+        """AutoScheduler's keys of the network's tasks."""
+        return {task.workload_key for task in self.tasks}
+
+    def build_untuned(self) -> Path:
+        """Build the library with TVM's default schedules."""
+        fused = fuse_for_default_schedules(self._relay, self._target)
+        library = self._path(UNTUNED_LIBRARY)
+        build_untuned(fused, self._target, self.profile.link_triple, library)
+        return library
+
+    def build_tuned(self, records: list[Record]) -> Path:
+        """Build the library with the best of `records` for each task.
+
+        Without a single record it is the untuned library, which :meth:`build_untuned` must have
+        made: AutoScheduler's NHWC form of a network is slow untuned.
+        """
+        library = self._path(TUNED_LIBRARY)
+        self._tuned_with = best_times(records)
+        if self._tuned_with:
+            build_tuned(self._fused, self._target, self.profile.link_triple, library, records)
+        else:
+            library.write_bytes(self._path(UNTUNED_LIBRARY).read_bytes())
+        return library
+
+    def task_summaries(self) -> Iterable[TaskSummary]:
+        """Say of each task what it is and how fast its best record was."""
+        for task in self.tasks:
+            yield TaskSummary(
+                name=task.name,
+                workload_key=task.workload_key,
+                count=task.count,
+                flop=task.flop,
+                best_s=self._tuned_with.get(task.workload_key),
+            )
+
+    def write_bundle(self, bundle: Path) -> Manifest:
+        """Move what was built to the folder `bundle` and write its manifest, last.
+
+        Without a manifest a folder is no bundle, so an interruption leaves none rather than a
+        mixture. Runs of an earlier bundle in that folder stay.
+        """
+        np.savez(self._path(GOLDEN), input=self.golden_input, output=self.golden_output)
+        manifest = self._manifest()
+        bundle.mkdir(parents=True, exist_ok=True)
+        (bundle / MANIFEST).unlink(missing_ok=True)
+        for name in (TUNED_LIBRARY, UNTUNED_LIBRARY, GOLDEN):
+            with replacing(bundle / name) as temporary:
+                shutil.copyfile(self._path(name), temporary)
+        write_manifest(bundle, manifest)
+        return manifest
+
+    def _manifest(self) -> Manifest:
+        network, profile = self.network, self.profile
+        return Manifest(
+            model=network.name,
+            title=network.title,
+            source=network.source,
+            input_name=network.input_name,
+            input_shape=network.input_shape,
+            output_shape=self.golden_output.shape,
+            parameters=network.parameters,
+            target=profile.name,
+            tvm_target=profile.tvm_target,
+            features=profile.features,
+            threads=self.threads,
+            tasks=tuple(self.task_summaries()),
+            tuned=describe_library(self._path(TUNED_LIBRARY)),
+            untuned=describe_library(self._path(UNTUNED_LIBRARY)),
+            golden_sha256=file_sha256(self._path(GOLDEN)),
+            reference_runtime=network.reference_runtime,
+            tolerance=network.recipe.tolerance,
+            edgetvm_version=__version__,
+            tvm_version=tvm.__version__,
+            created_at=utc_now(),
+        )
+
+    def _path(self, name: str) -> Path:
+        return Path(self._folder.name) / name

@@ -1,0 +1,147 @@
+"""The tuning tasks of a network: its distinct functions that hold a reduction."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import auto_scheduler, relay
+from tvm.auto_scheduler.dispatcher import DispatchContext
+
+from edgetvm.stages.export.optimise import AUTO_SCHEDULER
+from edgetvm.target_profile import TargetProfile
+
+
+@dataclass(frozen=True)
+class NetworkTask:
+    """A search task with what it means in its network.
+
+    Attributes
+    ----------
+    name : operators and shape, such as ``conv2d 3x3/2 112x112x96 depthwise``.
+    count : how often the network runs it.
+    search_task : AutoScheduler's task.
+    """
+
+    name: str
+    count: int
+    search_task: auto_scheduler.SearchTask
+
+    @property
+    def workload_key(self) -> str:
+        """AutoScheduler's key: a hash of the computation and the shapes of its tensors."""
+        return str(self.search_task.workload_key)
+
+    @property
+    def flop(self) -> float:
+        """Floating-point operations of one run."""
+        return float(self.search_task.compute_dag.flop_ct)
+
+
+def hardware_params(profile: TargetProfile, threads: int) -> auto_scheduler.HardwareParams:
+    """Return what the search has to know of the device; the cores are the threads in use."""
+    return auto_scheduler.HardwareParams(
+        num_cores=threads,
+        vector_unit_bytes=profile.vector_unit_bytes,
+        cache_line_bytes=profile.cache_line_bytes,
+        target=tvm.target.Target(profile.tvm_target),
+    )
+
+
+def extract_tasks(fused: tvm.IRModule, profile: TargetProfile, threads: int) -> list[NetworkTask]:
+    """List the tasks of a network, each once, in the order of first use.
+
+    TVM's function of this name lowers the whole network for that. Here each function runs
+    through the one pass that asks AutoScheduler's context for its schedule.
+
+    Parameters
+    ----------
+    fused : from :func:`edgetvm.stages.export.optimise.fuse_for_auto_scheduler`.
+    """
+    functions: list[relay.Function] = []
+    relay.analysis.post_order_visit(
+        fused["main"], lambda expr: functions.append(expr) if _is_primitive(expr) else None
+    )
+    target = tvm.target.Target(profile.tvm_target)
+    counts: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    for function in functions:
+        for key in _workload_keys(function, target):
+            names.setdefault(key, _describe(function))
+            counts[key] += 1
+    option = auto_scheduler.LayoutRewriteOption.get_target_default(target, True)
+    return [
+        NetworkTask(
+            name=names[key],
+            count=count,
+            search_task=auto_scheduler.SearchTask(
+                workload_key=key,
+                target=target,
+                hardware_params=hardware_params(profile, threads),
+                layout_rewrite_option=option,
+                desc=names[key],
+            ),
+        )
+        for key, count in counts.items()
+    ]
+
+
+class _QueriedTasks(DispatchContext):  # type: ignore[misc]
+    """A context that has no schedules and notes which workloads it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.workload_keys: list[str] = []
+
+    def query(
+        self, _target: Any, workload_key: str, has_complex_op: bool, _dag: Any, _func_name: str
+    ) -> None:
+        """Note the workload if it holds a reduction; others are not worth tuning."""
+        if has_complex_op:
+            self.workload_keys.append(workload_key)
+
+
+def _workload_keys(function: relay.Function, target: tvm.target.Target) -> list[str]:
+    """Return the workload key of a fused function, in a list that is empty if it has no task.
+
+    The query is what registers the workload with TVM.
+    """
+    params = [relay.Var(param.name_hint, param.checked_type) for param in function.params]
+    mod = tvm.IRModule.from_expr(relay.Function(params, relay.Call(function, params)))
+    rewrite = tvm.get_global_func("relay._transform.AutoSchedulerLayoutRewrite")
+    context = tvm.transform.PassContext(opt_level=3, config=AUTO_SCHEDULER)
+    with _QueriedTasks() as queried, target, context:
+        rewrite()(relay.transform.InferType()(mod))
+    return queried.workload_keys
+
+
+def _is_primitive(expr: Any) -> bool:
+    return isinstance(expr, relay.Function) and bool(expr.attrs) and "Primitive" in expr.attrs
+
+
+def _describe(function: relay.Function) -> str:
+    calls: list[relay.Call] = []
+    relay.analysis.post_order_visit(
+        function.body, lambda e: calls.append(e) if isinstance(e, relay.Call) else None
+    )
+    anchor = next((call for call in calls if call.op.name == "nn.conv2d"), calls[0])
+    rest = "".join(f"+{_short(call.op.name)}" for call in calls if not call.same_as(anchor))
+    return f"{_describe_anchor(anchor)}{rest}"
+
+
+def _describe_anchor(call: relay.Call) -> str:
+    shape = "x".join(str(extent) for extent in call.checked_type.shape[1:])
+    name = _short(call.op.name)
+    if call.op.name != "nn.conv2d":
+        return f"{name} {shape}"
+    height, width = call.attrs.kernel_size
+    stride = int(call.attrs.strides[0])
+    groups = int(call.attrs.groups)
+    channels = int(call.args[0].checked_type.shape[-1])
+    kind = "" if groups == 1 else " depthwise" if groups == channels else f" groups={groups}"
+    source = f"{channels}->" if groups == 1 else ""
+    return f"{name} {height}x{width}/{stride} {source}{shape}{kind}"
+
+
+def _short(operator: str) -> str:
+    return operator.rpartition(".")[2].replace("bias_add", "add")

@@ -1,0 +1,57 @@
+"""This machine as a device: `edgetvm.serve` in a process of its own, on a free loopback port."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edgetvm.errors import DeviceError
+from edgetvm.stages.device.session import Address
+
+
+@contextmanager
+def loopback_server() -> Iterator[Address]:
+    """Run a server for this machine while the block lasts, and yield its address.
+
+    The server ends when its standard input closes, so also when this process is killed.
+
+    Raises
+    ------
+    DeviceError
+        The server does not come up.
+    """
+    command = [sys.executable, "-m", "edgetvm.serve", "--port", "0", "--until-stdin-closes"]
+    # A session of its own keeps Ctrl-C from ending the server in the middle of a trial.
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        assert server.stdin
+        assert server.stdout
+        try:
+            line = server.stdout.readline()
+            if not line.startswith("listening on "):
+                _, reason = server.communicate(timeout=10)
+                last = (reason.strip().splitlines() or ["no message"])[-1]
+                raise DeviceError(f"This machine's own server did not start: {last}")
+            yield Address.parse(line.removeprefix("listening on ").split()[0])
+        finally:
+            server.stdin.close()
+            try:
+                server.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+@contextmanager
+def device_at(rpc: str | None) -> Iterator[Address]:
+    """Yield the address of the device that `rpc` (``HOST[:PORT]``) names, None for this machine."""
+    if rpc is not None:
+        yield Address.parse(rpc)
+    else:
+        with loopback_server() as address:
+            yield address

@@ -1,0 +1,1 @@
+"""PyTorch or ONNX in, Relay out."""

@@ -1,0 +1,56 @@
+"""A network in, its Relay program out: float32, NCHW, constants bound, batch norm folded."""
+
+import warnings
+
+import tvm
+from tvm import relay
+
+from edgetvm.errors import CompileError, one_line
+from edgetvm.models.network import Network
+from edgetvm.stages.export.constant_folding import fold_constants
+from edgetvm.stages.export.rewrites import fold_batch_norm
+
+
+def import_network(network: Network) -> tvm.IRModule:
+    """Import a PyTorch module (by tracing) or an ONNX file into Relay.
+
+    Returns
+    -------
+    Module whose ``main`` takes the network's one input and returns its one output.
+
+    Raises
+    ------
+    CompileError
+        TVM's importer does not know an operator, or the import failed otherwise.
+    """
+    try:
+        mod, params = _from_onnx(network) if network.module is None else _from_pytorch(network)
+        mod["main"] = relay.build_module.bind_params_by_name(mod["main"], params)
+        mod = fold_batch_norm(fold_constants(relay.transform.InferType()(mod)))
+        return fold_constants(relay.transform.SimplifyInference()(mod))
+    except (tvm.TVMError, NotImplementedError, AssertionError, RuntimeError) as err:
+        raise CompileError(
+            f"{network.name} cannot be imported into Relay: {one_line(err)}. "
+            "Replace the operation that is named there, or export the network to ONNX first."
+        ) from err
+
+
+def _from_pytorch(network: Network) -> tuple[tvm.IRModule, dict[str, tvm.nd.NDArray]]:
+    import torch
+
+    assert network.module is not None
+    with warnings.catch_warnings(), torch.no_grad():
+        # TVM 0.19 imports TorchScript only; newer PyTorch warns that tracing is deprecated.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(network.module, torch.from_numpy(network.golden_input()))
+        return relay.frontend.from_pytorch(traced, [(network.input_name, network.input_shape)])
+
+
+def _from_onnx(network: Network) -> tuple[tvm.IRModule, dict[str, tvm.nd.NDArray]]:
+    import onnx
+
+    assert network.onnx_path is not None
+    model = onnx.load(network.onnx_path)
+    shape = {network.input_name: network.input_shape}
+    mod, params = relay.frontend.from_onnx(model, shape, freeze_params=True)
+    return relay.transform.DynamicToStatic()(mod), params

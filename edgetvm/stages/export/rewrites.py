@@ -1,0 +1,98 @@
+"""Rewrites of the imported Relay program: batch norm into convolutions, dense into 1x1."""
+
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relay
+from tvm.relay.dataflow_pattern import (
+    DFPatternCallback,
+    is_constant,
+    is_op,
+    is_tuple_get_item,
+    rewrite,
+    wildcard,
+)
+
+
+def fold_batch_norm(mod: tvm.IRModule) -> tvm.IRModule:
+    """Fold each batch norm that follows a convolution (NCHW, OIHW) into its weight and bias.
+
+    A batch norm anywhere else stays and becomes a multiplication and an addition later.
+    """
+    return _rewrite(_BatchNormAfterConv(), mod)
+
+
+def dense_to_conv2d(mod: tvm.IRModule) -> tvm.IRModule:
+    """Rewrite dense layers with constant weight as 1x1 convolutions (NHWC, HWIO).
+
+    AutoScheduler cannot tune ``nn.dense`` in TVM 0.19: the rewrite of the weight's layout fails
+    for every candidate. The bias moves along, so that it stays fused.
+    """
+    return _rewrite(_DenseWithConstantWeight(), mod)
+
+
+def _rewrite(callback: DFPatternCallback, mod: tvm.IRModule) -> tvm.IRModule:
+    mod = relay.transform.InferType()(mod)
+    mod = tvm.IRModule.from_expr(rewrite(callback, mod["main"]))
+    return relay.transform.InferType()(mod)
+
+
+class _BatchNormAfterConv(DFPatternCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__(require_type=True)
+        self.data, self.weight, self.bias = wildcard(), is_constant(), is_constant()
+        self.statistics = [is_constant() for _ in range(4)]
+        self.conv = is_op("nn.conv2d")(self.data, self.weight)
+        biased = is_op("nn.bias_add")(self.conv, self.bias)
+        self.batch_norm = is_op("nn.batch_norm")(biased | self.conv, *self.statistics)
+        self.pattern = is_tuple_get_item(self.batch_norm, 0)
+
+    def callback(self, pre: Any, _post: Any, matched: Any) -> Any:
+        conv, attrs = matched[self.conv][0], matched[self.batch_norm][0].attrs
+        if conv.attrs.data_layout != "NCHW" or conv.attrs.kernel_layout != "OIHW":
+            return pre
+        gamma, beta, mean, var = (matched[s][0].data.numpy() for s in self.statistics)
+        scale = 1 / np.sqrt(var + attrs.epsilon)
+        if attrs.scale:
+            scale = scale * gamma
+        bias = matched[self.bias][0].data.numpy() if self.bias in matched else 0
+        shift = (bias - mean) * scale
+        if attrs.center:
+            shift = shift + beta
+        weight = matched[self.weight][0].data.numpy() * scale.reshape(-1, 1, 1, 1)
+        folded = relay.Call(conv.op, [matched[self.data][0], _const(weight)], conv.attrs)
+        return relay.nn.bias_add(folded, _const(shift), axis=1)
+
+
+class _DenseWithConstantWeight(DFPatternCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__(require_type=True)
+        self.data, self.weight, self.bias = wildcard(), is_constant(), is_constant()
+        self.dense = is_op("nn.dense")(self.data, self.weight)
+        added = is_op("add")(self.dense, self.bias) | is_op("nn.bias_add")(self.dense, self.bias)
+        self.pattern = added | self.dense
+
+    def callback(self, pre: Any, _post: Any, matched: Any) -> Any:
+        data, weight = matched[self.data][0], matched[self.weight][0].data.numpy()
+        bias = matched[self.bias][0].data.numpy() if self.bias in matched else None
+        shape = [int(extent) for extent in matched[self.dense][0].checked_type.shape]
+        if len(shape) != 2 or (bias is not None and bias.size != shape[1]):
+            return pre
+        (batch, outputs), inputs = shape, weight.shape[1]
+        pixel = relay.reshape(data, (batch, 1, 1, inputs))
+        conv = relay.nn.conv2d(
+            pixel,
+            _const(weight.T.reshape(1, 1, inputs, outputs)),
+            channels=outputs,
+            kernel_size=(1, 1),
+            data_layout="NHWC",
+            kernel_layout="HWIO",
+        )
+        if bias is not None:
+            conv = relay.add(conv, _const(bias.reshape(1, 1, 1, outputs)))
+        return relay.reshape(conv, (batch, outputs))
+
+
+def _const(value: Any) -> Any:
+    return relay.const(np.ascontiguousarray(value, dtype="float32"))

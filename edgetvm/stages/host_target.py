@@ -1,0 +1,76 @@
+"""The target `host`: this machine's CPU, as LLVM and the kernel know it."""
+
+import platform
+from pathlib import Path
+
+import tvm
+
+from edgetvm import host_cpu
+from edgetvm.errors import UsageError
+from edgetvm.target_profile import TargetProfile, load_target_profile
+
+TVM_VERSION = str(tvm.__version__)
+"""Version of the TVM in use; records belong to one version."""
+
+OLDEST_GLIBC = "2.28"
+"""Oldest glibc that libraries built for this machine ask for; that of the TVM wheels."""
+
+
+def detect_host_profile() -> TargetProfile:
+    """Return the profile of this machine's CPU, under LLVM's name for it, such as ``znver4``.
+
+    The number of cores is what this process may use: TVM itself would assume that every second
+    x86 hardware thread is a hyper-thread and use half.
+
+    Raises
+    ------
+    UsageError
+        LLVM is not installed, so that the CPU cannot be named.
+    """
+    from tvm.target import codegen
+
+    try:
+        name = str(codegen.llvm_get_system_cpu())
+    except AttributeError as err:
+        raise UsageError(
+            "The target host needs LLVM to name this CPU: pip install 'edgetvm[host]'."
+        ) from err
+    features = host_cpu.cpu_features()
+    caches = host_cpu.cache_sizes()
+    arch = platform.machine()
+    return TargetProfile(
+        name=name,
+        title=host_cpu.cpu_name(),
+        tvm_target=f"llvm -mcpu={name} -model={name}{_attributes(features)}",
+        arch=arch,
+        features=tuple(f for f in ("avx2", "fma", "avx512f", "asimd") if f in features),
+        link_triple=f"{arch}-linux-gnu.{OLDEST_GLIBC}",
+        cores=host_cpu.usable_cores(),
+        vector_unit_bytes=_vector_bytes(features),
+        cache_line_bytes=caches.line or 64,
+        l1_cache_bytes=caches.l1_data,
+        l2_cache_bytes=caches.l2,
+        sources=("LLVM's name of the CPU, /proc/cpuinfo and /sys/devices/system/cpu",),
+    )
+
+
+def resolve_target(name: str, profiles: Path) -> TargetProfile:
+    """Return the profile of the target `name`; ``host`` is this machine's CPU.
+
+    Raises
+    ------
+    UsageError
+        There is no such target, or its profile is faulty.
+    """
+    return detect_host_profile() if name == "host" else load_target_profile(name, profiles)
+
+
+def _vector_bytes(features: tuple[str, ...]) -> int:
+    if "avx512f" in features:
+        return 64
+    return 32 if "avx2" in features else 16
+
+
+def _attributes(features: tuple[str, ...]) -> str:
+    """Keep LLVM from halving 512-bit vectors on the CPUs where it prefers 256 bits."""
+    return " -mattr=-prefer-256-bit" if "avx512f" in features else ""

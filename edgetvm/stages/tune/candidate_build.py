@@ -1,0 +1,121 @@
+"""Candidates in, small shared libraries out, built by worker processes that stay alive.
+
+A worker that crashes or takes too long is replaced; its candidate has failed and the others go on.
+"""
+
+import signal
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import tvm
+from tvm import auto_scheduler
+from tvm.auto_scheduler.measure import MeasureErrorNo
+from tvm.contrib.popen_pool import PopenPoolExecutor, StatusKind
+
+from edgetvm.errors import one_line
+from edgetvm.stages.build.linker import link_candidate
+
+BUILD_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class BuiltCandidate:
+    """The outcome of building one candidate.
+
+    Attributes
+    ----------
+    library : None if the build failed.
+    arguments : shape and dtype of each argument of the function, in order.
+    error_no : TVM's MeasureErrorNo.
+    """
+
+    library: Path | None
+    arguments: tuple[tuple[tuple[int, ...], str], ...] = ()
+    error_no: int = MeasureErrorNo.NO_ERROR
+    error: str = ""
+
+
+class CandidateBuilder:
+    """Builds candidates in `workers` processes; use as a context manager."""
+
+    def __init__(self, workers: int) -> None:
+        self._pool = PopenPoolExecutor(
+            max_workers=workers, timeout=BUILD_TIMEOUT_S, initializer=_leave_interrupts_to_parent
+        )
+        self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-candidates-")
+        self._serial = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        del self._pool
+        self._folder.cleanup()
+
+    def build(self, inputs: list[auto_scheduler.MeasureInput]) -> list[BuiltCandidate]:
+        """Build all `inputs`, in parallel, and return the outcomes in the same order."""
+        jobs = []
+        for measure_input in inputs:
+            self._serial += 1
+            library = Path(self._folder.name) / f"candidate_{self._serial}.so"
+            jobs.append((measure_input.serialize(), str(library)))
+        outcomes = self._pool.map_with_error_catching(build_candidate, jobs)
+        return [_outcome(outcome) for outcome in outcomes]
+
+
+def _outcome(outcome: Any) -> BuiltCandidate:
+    if outcome.status == StatusKind.COMPLETE:
+        error_no, error, library, arguments = outcome.value
+        if error_no == MeasureErrorNo.NO_ERROR:
+            return BuiltCandidate(Path(library), arguments)
+        return BuiltCandidate(None, error_no=error_no, error=error)
+    if outcome.status == StatusKind.TIMEOUT:
+        reason = f"took longer than {BUILD_TIMEOUT_S} s"
+        return BuiltCandidate(None, error_no=MeasureErrorNo.BUILD_TIMEOUT, error=reason)
+    error = one_line(outcome.value)
+    return BuiltCandidate(None, error_no=MeasureErrorNo.COMPILE_HOST, error=error)
+
+
+def build_candidate(job: tuple[Any, str]) -> tuple[int, str, str, tuple[Any, ...]]:
+    """Build one candidate; runs in a worker.
+
+    Parameters
+    ----------
+    job : serialised MeasureInput, file to write.
+
+    Returns
+    -------
+    Error number, error, file, and shape and dtype of each argument.
+    """
+    serialised, library = job
+    measure_input = auto_scheduler.measure.MeasureInput.deserialize(serialised)
+    task = measure_input.task
+    try:
+        schedule, tensors = task.compute_dag.apply_steps_from_state(
+            measure_input.state, layout_rewrite=task.layout_rewrite_option
+        )
+    except Exception as err:  # noqa: BLE001 - whatever TVM raises is the candidate's failure
+        return MeasureErrorNo.INSTANTIATION_ERROR, one_line(err), "", ()
+    try:
+        module = tvm.build(schedule, tensors, target=task.target)
+        objects = Path(library).with_suffix(".o")
+        module.save(str(objects))
+        link_candidate([objects], Path(library))
+        objects.unlink()
+    except Exception as err:  # noqa: BLE001 - as above
+        return MeasureErrorNo.COMPILE_HOST, one_line(err), "", ()
+    shapes = ((tuple(int(extent) for extent in t.shape), str(t.dtype)) for t in tensors)
+    return MeasureErrorNo.NO_ERROR, "", library, tuple(shapes)
+
+
+def _leave_interrupts_to_parent() -> None:
+    """Ctrl-C reaches the whole process group; only the parent shall act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,93 @@
+"""Timing of tuning candidates on a device, one session a round."""
+
+import math
+from collections.abc import Iterator
+
+import tvm
+from tvm.auto_scheduler.measure import MeasureErrorNo
+
+from edgetvm.errors import one_line
+from edgetvm.stages.device.session import Address, DeviceSession
+from edgetvm.stages.tune.candidate_build import BuiltCandidate
+
+SESSION_TIMEOUT_S = 20.0
+"""A session is this long plus `TRIAL_TIMEOUT_S` for each of its trials."""
+
+TRIAL_TIMEOUT_S = 5.0
+REPEATS = 3
+MIN_REPEAT_S = 0.05
+"""Shortest time over which one of the repeats is averaged."""
+
+HOPELESS_FACTOR = 3.0
+"""A candidate this many times slower than the best gets one short timing only."""
+
+
+class CandidateTimer:
+    """Times candidates on the device at `address` with `threads` threads.
+
+    A candidate that crashes or hangs costs its session, not the round: the rest goes on in a new
+    one.
+    """
+
+    def __init__(self, address: Address, threads: int) -> None:
+        self._address = address
+        self._threads = threads
+
+    def time(
+        self, candidates: list[BuiltCandidate], best_s: float | None
+    ) -> Iterator[tuple[list[float], int, str]]:
+        """Yield costs in seconds, error number and error of each candidate, as each is done.
+
+        Raises
+        ------
+        DeviceError
+            The device is lost: no session can be opened any more.
+        """
+        session: DeviceSession | None = None
+        for place, candidate in enumerate(candidates):
+            if candidate.library is None:
+                yield [], candidate.error_no, candidate.error
+                continue
+            if session is None:
+                left = len(candidates) - place
+                timeout_s = SESSION_TIMEOUT_S + TRIAL_TIMEOUT_S * left
+                session = DeviceSession(self._address, self._threads, timeout_s)
+            try:
+                costs = _time_candidate(session, candidate, best_s)
+                best_s = min([*costs, best_s or math.inf])
+                yield costs, MeasureErrorNo.NO_ERROR, ""
+            except tvm.TVMError as err:
+                session = None
+                reason = one_line(err)
+                hung = "kShutdown" in str(err) or "Timeout" in str(err)
+                kind = MeasureErrorNo.RUN_TIMEOUT if hung else MeasureErrorNo.RUNTIME_DEVICE
+                yield [], kind, reason
+            finally:
+                candidate.library.unlink(missing_ok=True)
+
+
+def _time_candidate(
+    session: DeviceSession, candidate: BuiltCandidate, best_s: float | None
+) -> list[float]:
+    assert candidate.library is not None
+    module = session.load_library(candidate.library)
+    fill = session.remote.get_function("tvm.contrib.random.random_fill_for_measure")
+    arguments = [tvm.nd.empty(shape, dtype, session.cpu) for shape, dtype in candidate.arguments]
+    for argument in arguments:
+        # Memory as it comes may hold denormal numbers, which are slow on many CPUs.
+        fill(argument)
+
+    def seconds(number: int, repeat: int) -> list[float]:
+        evaluator = module.time_evaluator(
+            module.entry_name, session.cpu, number=number, repeat=repeat
+        )
+        return [float(value) for value in evaluator(*arguments).results]
+
+    (first,) = seconds(number=1, repeat=1)
+    if best_s is not None and first > HOPELESS_FACTOR * best_s:
+        (again,) = seconds(number=1, repeat=1)
+        if again > HOPELESS_FACTOR * best_s:
+            return [again]
+        first = again
+    return seconds(number=max(1, math.ceil(MIN_REPEAT_S / first)), repeat=REPEATS)
+

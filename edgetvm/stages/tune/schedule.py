@@ -1,0 +1,98 @@
+"""Which task is tuned next: the one whose next round promises most for the whole network.
+
+The rule is Ansor's (arXiv 2006.06762, section 6.2): the expected gain of a task is a mix of what
+its latest rounds gained and what it could gain at most, judged by its own history and by the
+throughput that similar tasks reach; each weighted by how often the network runs the task.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+ROUND_TRIALS = 16
+"""Trials of one round: search, build, measure, learn."""
+
+SEEN_WEIGHT = 0.2
+"""Weight of the gain seen against the gain hoped for; alpha in Ansor."""
+
+KIN_SLACK = 2.0
+"""A task is taken to reach at least this part (1/2) of its kin's best throughput; beta in Ansor."""
+
+WINDOW_ROUNDS = 3
+"""Rounds over which the gain seen is taken."""
+
+
+@dataclass
+class TaskState:
+    """What tuning knows of one task.
+
+    Attributes
+    ----------
+    kind : tasks of one kind compute the same on other shapes.
+    trials : trials so far, failed ones and those of earlier runs included.
+    best_s : best time, seconds; None before the first valid trial.
+    history : (trials, best_s) after each round.
+    exhausted : the search has nothing new to offer, or nothing that works.
+    """
+
+    name: str
+    kind: str
+    count: int
+    flop: float
+    trials: int = 0
+    best_s: float | None = None
+    history: list[tuple[int, float]] = field(default_factory=list)
+    exhausted: bool = False
+
+    @property
+    def flop_per_s(self) -> float:
+        """Best throughput so far."""
+        return self.flop / self.best_s if self.best_s else 0.0
+
+    def note_trial(self, seconds: float | None) -> None:
+        """Count one trial; `seconds` is None if it failed."""
+        self.trials += 1
+        if seconds is not None and (self.best_s is None or seconds < self.best_s):
+            self.best_s = seconds
+
+    def end_round(self) -> None:
+        """Note what the round just over has reached."""
+        if self.best_s is not None:
+            self.history.append((self.trials, self.best_s))
+
+
+def next_task(tasks: Sequence[TaskState]) -> int | None:
+    """Return the index of the task to tune next, None if all are exhausted.
+
+    Tasks without any trial come first, the ones that compute most before the others.
+    """
+    open_tasks = [index for index, task in enumerate(tasks) if not task.exhausted]
+    untouched = [index for index in open_tasks if tasks[index].trials == 0]
+    if untouched:
+        return max(untouched, key=lambda index: tasks[index].count * tasks[index].flop)
+    if not open_tasks:
+        return None
+    return max(open_tasks, key=lambda index: expected_gain(tasks[index], tasks))
+
+
+def expected_gain(task: TaskState, tasks: Sequence[TaskState]) -> float:
+    """Return the seconds of network latency that one more round of `task` promises to save."""
+    if task.best_s is None:
+        return math.inf
+    window = [best_s for _, best_s in task.history[-WINDOW_ROUNDS - 1 :]]
+    seen = (window[0] - task.best_s) / (len(window) - 1) if len(window) > 1 else 0.0
+    by_own_history = task.best_s * min(1.0, ROUND_TRIALS / task.trials)
+    kin = max(other.flop_per_s for other in tasks if other.kind == task.kind)
+    by_kin = task.best_s - KIN_SLACK * task.flop / kin
+    hoped = max(by_own_history, by_kin)
+    return task.count * (SEEN_WEIGHT * seen + (1 - SEEN_WEIGHT) * hoped)
+
+
+def network_latency_s(tasks: Sequence[TaskState]) -> float | None:
+    """Return the sum of all tasks' best times, each as often as the network runs it.
+
+    None while a task has no valid trial. Operators without a task are not in it.
+    """
+    if any(task.best_s is None for task in tasks):
+        return None
+    return sum(task.count * (task.best_s or 0.0) for task in tasks)

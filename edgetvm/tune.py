@@ -1,0 +1,169 @@
+"""``python -m edgetvm.tune``: a network and a target in, a tuned and checked bundle out."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from edgetvm import __version__
+from edgetvm.cli import Duration, Shape, notes, require_host_packages, results, run_command
+from edgetvm.host_cpu import usable_cores
+from edgetvm.paths import DataFolders, find_data_folders
+from edgetvm.recipe import list_recipes
+from edgetvm.records import RecordStore
+from edgetvm.target_profile import list_target_profiles
+from edgetvm.tuning_display import TuningDisplay, print_tuning_summary
+
+if TYPE_CHECKING:
+    from edgetvm.stages.build.network_build import NetworkBuild
+    from edgetvm.stages.device.session import Address
+    from edgetvm.stages.tune.tuner import Tuner, TuningProgress
+
+
+class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The arguments of one run; None means the recipe's or the profile's value."""
+
+    model: str
+    target: str
+    trials: int | None = None
+    budget_s: float | None = None
+    threads: int | None = None
+    rpc: str | None = None
+    weights: Path | None = None
+    input_shape: tuple[int, ...] | None = None
+    drop_bad_records: bool = False
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--target", help="Target profile, or host for this machine's CPU.")
+@click.option("--trials", type=click.IntRange(min=0), help="Candidates to measure in this run.")
+@click.option("--budget", "budget_s", type=Duration(), help="Time for tuning, such as 90s, 30m or 2h.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of one inference.")
+@click.option("--rpc", metavar="HOST[:PORT]", help="Device; without it this machine.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Checkpoint: .pth, .safetensors.")
+@click.option("--input-shape", type=Shape(), help="Input of a network of your own.")
+@click.option("--drop-bad-records", is_flag=True, help="Move unreadable record lines away.")
+@click.option("--list", "list_only", is_flag=True, help="List models and targets, and stop.")
+@click.version_option(__version__)
+def tune(model: str | None, target: str | None, list_only: bool, **options: Any) -> None:
+    """Tune MODEL for a target and build its bundle below build/.
+
+    MODEL is a recipe's name, the path of an ONNX file, or my_package.my_model:build.
+    Records of earlier runs are taken up; Ctrl-C ends a run and keeps what it found.
+
+    \b
+    Examples:
+      python -m edgetvm.tune mobilenet_v2 --target host --budget 30m
+      python -m edgetvm.tune squeezenet --target rasp4b --rpc 192.168.1.20
+    """  # noqa: D301 - \b is click's
+    folders = find_data_folders()
+    if list_only:
+        results.print("models:  " + "  ".join(list_recipes(folders.recipes)))
+        results.print("targets: " + "  ".join(["host", *list_target_profiles(folders.profiles)]))
+        return
+    if model is None or target is None:
+        raise click.UsageError("MODEL and --target are needed; --list shows what there is.")
+    require_host_packages()
+    run(TuneOptions(model=model, target=target, **options), folders)
+
+
+def run(options: TuneOptions, folders: DataFolders) -> Path:
+    """Carry out one tuning run and return the folder of the bundle.
+
+    Raises
+    ------
+    EdgetvmError
+        Of every kind; records measured until then are kept.
+    """
+    from edgetvm.models.network import resolve_network
+    from edgetvm.stages.build.network_build import NetworkBuild
+    from edgetvm.stages.build.records import parse_records
+    from edgetvm.stages.device.library import check_on_device
+    from edgetvm.stages.device.loopback import device_at
+    from edgetvm.stages.device.session import open_for_target
+    from edgetvm.stages.host_target import TVM_VERSION, resolve_target
+
+    profile = resolve_target(options.target, folders.profiles)
+    threads = options.threads or profile.cores
+    store = RecordStore(folders.tuning_logs / profile.name, threads)
+    lines = store.open(profile.tvm_target, TVM_VERSION, drop_bad=options.drop_bad_records)
+    with ExitStack() as stack:
+        with notes.status("loading the network"):
+            network = resolve_network(
+                options.model, folders.recipes, options.input_shape, options.weights
+            )
+        notes.print(
+            f"{network.title} for {profile.name} ({profile.title}), {threads} thread(s), "
+            f"records in {store.path}"
+        )
+        address = stack.enter_context(device_at(options.rpc))
+        device = open_for_target(address, profile, threads).info
+        with notes.status("exporting to Relay, building untuned, checking against the reference"):
+            build = stack.enter_context(NetworkBuild(network, profile, threads))
+            error = check_on_device(address, build.build_untuned(), build)
+        notes.print(f"untuned: relative error {error:.1e} against {network.reference_runtime}")
+
+        trials = network.recipe.trials if options.trials is None else options.trials
+        progress = None
+        if trials:
+            store.write_provenance(profile.tvm_target, TVM_VERSION, device)
+            progress = _tune(build, address, store, lines, trials, options.budget_s)
+
+        with notes.status("building the tuned library, checking against the reference"):
+            records = parse_records(store.read_lines(), build.workload_keys)
+            error = check_on_device(address, build.build_tuned(records), build)
+            bundle = folders.bundles / profile.name / network.name
+            manifest = build.write_bundle(bundle)
+    print_tuning_summary(results, manifest, bundle, error, progress)
+    return bundle
+
+
+def _tune(
+    build: "NetworkBuild",
+    address: "Address",
+    store: RecordStore,
+    lines: list[str],
+    trials: int,
+    budget_s: float | None,
+) -> "TuningProgress":
+    from edgetvm.stages.build.records import parse_records
+    from edgetvm.stages.tune.candidate_build import CandidateBuilder
+    from edgetvm.stages.tune.candidate_timing import CandidateTimer
+    from edgetvm.stages.tune.tuner import Tuner
+
+    display = TuningDisplay(notes)
+    with CandidateBuilder(workers=usable_cores()) as builder:
+        timer = CandidateTimer(address, build.threads)
+        seed = build.network.recipe.seed + len(lines)
+        tuner = Tuner(build.tasks, builder, timer, store, seed, display.update)
+        tuner.take_up(parse_records(lines, build.workload_keys))
+        if tuner.progress.resumed:
+            notes.print(f"took up {tuner.progress.resumed} records of earlier runs")
+        with display, _interrupt_stops(tuner):
+            return tuner.run(trials, budget_s)
+
+
+@contextmanager
+def _interrupt_stops(tuner: "Tuner") -> Iterator[None]:
+    """Make the first Ctrl-C end the run after the trial at hand; the second one aborts."""
+    ordinary: Callable[..., object] | int | None = signal.getsignal(signal.SIGINT)
+
+    def stop(_number: int, _frame: object) -> None:
+        notes.print("ending after this round of trials; Ctrl-C again aborts")
+        signal.signal(signal.SIGINT, ordinary)
+        tuner.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, ordinary)
+
+
+if __name__ == "__main__":
+    run_command(tune)
