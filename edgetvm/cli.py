@@ -55,7 +55,7 @@ def require_host_packages() -> None:
             )
 
 
-class Shape(click.ParamType):
+class Shape(click.ParamType[tuple[int, ...]]):
     """Four comma-separated positive numbers: N,C,H,W."""
 
     name = "n,c,h,w"
@@ -65,12 +65,12 @@ class Shape(click.ParamType):
         if isinstance(value, tuple):
             return value
         parts = str(value).split(",")
-        if len(parts) != 4 or not all(part.isdecimal() and int(part) > 0 for part in parts):  # noqa: PLR2004
+        if len(parts) != 4 or not all(part.isdecimal() and int(part) > 0 for part in parts):
             self.fail(f"{value!r} is no shape: give four numbers such as 1,3,224,224.", param, ctx)
         return tuple(int(part) for part in parts)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A duration such as 90s, 30m or 2h; a bare number is seconds."""
 
     name = "duration"
@@ -79,7 +79,7 @@ class Duration(click.ParamType):
         """Parse the option's text; click reports what `fail` says."""
         if isinstance(value, float):
             return value
-        unit_s = {"s": 1, "m": 60, "h": 3600}.get(str(value)[-1:], None)
+        unit_s = {"s": 1, "m": 60, "h": 3600}.get(str(value)[-1:])
         number = str(value)[:-1] if unit_s else str(value)
         if not number.isdecimal() or int(number) == 0:
             self.fail(f"{value!r} is no duration: give for instance 90s, 30m or 2h.", param, ctx)

@@ -33,7 +33,7 @@ def compare(target: str | None, form: str) -> None:
     Examples:
       python -m edgetvm.compare
       python -m edgetvm.compare --target rasp4b --format markdown
-    """  # noqa: D301 - \b is click's
+    """
     comparison = compare_latest(target)
     if form == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(comparison), indent=2))

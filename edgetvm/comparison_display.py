@@ -8,9 +8,35 @@ from rich.table import Table
 from edgetvm.paper.comparison import Comparison
 from edgetvm.paper.table import NOTHING, Row, figure_rows, latency_rows, ratio_rows
 
-_LATENCY = ("Model", "Untuned", "Tuned", "Reference", "Untuned / tuned", "Relative error", "Tuned tasks")
-_FIGURES = ("Model", "Latency", "Device", "Other device", "Paper", "Where", "Top-1", "Parameters", "Multiply-adds")
-_RATIOS = ("Models", "Our latency ratio", "Published ratio", "Ratio of", "Paper", "Where", "Paper's device")
+_LATENCY = (
+    "Model",
+    "Untuned",
+    "Tuned",
+    "Reference",
+    "Untuned / tuned",
+    "Relative error",
+    "Tuned tasks",
+)
+_FIGURES = (
+    "Model",
+    "Latency",
+    "Device",
+    "Other device",
+    "Paper",
+    "Where",
+    "Top-1",
+    "Parameters",
+    "Multiply-adds",
+)
+_RATIOS = (
+    "Models",
+    "Our latency ratio",
+    "Published ratio",
+    "Ratio of",
+    "Paper",
+    "Where",
+    "Paper's device",
+)
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
@@ -19,8 +45,12 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     All columns are in the other formats of ``python -m edgetvm.compare``.
     """
     latencies = latency_rows(comparison)
-    for device in dict.fromkeys((row["Target"], row["Device"], row["Threads"]) for row in latencies):
-        rows = [row for row in latencies if (row["Target"], row["Device"], row["Threads"]) == device]
+    for device in dict.fromkeys(
+        (row["Target"], row["Device"], row["Threads"]) for row in latencies
+    ):
+        rows = [
+            row for row in latencies if (row["Target"], row["Device"], row["Threads"]) == device
+        ]
         title = "Latency on {1} ({0}), threads: {2}; median and its 95 % interval".format(*device)
         _print_table(console, title, rows, _LATENCY)
         references = {row["Reference runtime"] for row in rows} - {NOTHING}
@@ -28,7 +58,9 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             console.print(f"Reference: {', '.join(sorted(references))}\n")
     figures = figure_rows(comparison)
     _print_table(console, "The papers' figures, each on its own device", figures, _FIGURES)
-    _print_table(console, "Ratios between models, ours and the papers'", ratio_rows(comparison), _RATIOS)
+    _print_table(
+        console, "Ratios between models, ours and the papers'", ratio_rows(comparison), _RATIOS
+    )
 
 
 def _print_table(console: Console, title: str, rows: Sequence[Row], headers: Sequence[str]) -> None:

@@ -44,8 +44,13 @@ class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 @click.option("--target", help="Target whose bundles to take; without it what fits the device.")
 @click.option("--rpc", metavar="HOST[:PORT]", help="Device; without it this machine.")
-@click.option("--repeat", type=click.IntRange(min=2), default=20, show_default=True,
-              help="Samples of each library.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=2),
+    default=20,
+    show_default=True,
+    help="Samples of each library.",
+)
 @click.version_option(__version__)
 def deploy(**options: Any) -> None:
     """Run bundles on a device, check their output, time them and compare with the papers.
@@ -56,7 +61,7 @@ def deploy(**options: Any) -> None:
     Examples:
       python -m edgetvm.deploy
       python -m edgetvm.deploy mobilenet_v2 --target rasp4b --rpc 192.168.1.20
-    """  # noqa: D301 - \b is click's
+    """
     run(DeployOptions(**options), find_data_folders())
 
 

@@ -117,9 +117,7 @@ class RecordStore:
 
     def write_provenance(self, tvm_target: str, tvm_version: str, device: DeviceInfo) -> None:
         """Add the machine behind `device` to the sidecar, writing it if there is none."""
-        machine = Machine(
-            cpu=device.cpu, arch=device.arch, cores=device.cores, libc=device.libc
-        )
+        machine = Machine(cpu=device.cpu, arch=device.arch, cores=device.cores, libc=device.libc)
         known: tuple[Machine, ...] = ()
         if self.meta_path.exists():
             known = read_json(self.meta_path, Provenance).machines

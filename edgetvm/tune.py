@@ -42,7 +42,9 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
 @click.argument("model", required=False)
 @click.option("--target", help="Target profile, or host for this machine's CPU.")
 @click.option("--trials", type=click.IntRange(min=0), help="Candidates to measure in this run.")
-@click.option("--budget", "budget_s", type=Duration(), help="Time for tuning, such as 90s, 30m or 2h.")
+@click.option(
+    "--budget", "budget_s", type=Duration(), help="Time for tuning, such as 90s, 30m or 2h."
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of one inference.")
 @click.option("--rpc", metavar="HOST[:PORT]", help="Device; without it this machine.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Checkpoint: .pth, .safetensors.")
@@ -60,7 +62,7 @@ def tune(model: str | None, target: str | None, list_only: bool, **options: Any)
     Examples:
       python -m edgetvm.tune mobilenet_v2 --target host --budget 30m
       python -m edgetvm.tune squeezenet --target rasp4b --rpc 192.168.1.20
-    """  # noqa: D301 - \b is click's
+    """
     folders = find_data_folders()
     if list_only:
         results.print("models:  " + "  ".join(list_recipes(folders.recipes)))

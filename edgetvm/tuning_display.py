@@ -88,8 +88,10 @@ def _task_table(progress: "TuningProgress") -> Table:
         table.add_column(header, justify="left" if header == "task" else "right")
     order = sorted(
         range(len(progress.tasks)),
-        key=lambda place: -progress.tasks[place].count
-        * (progress.tasks[place].best_s or progress.tasks[place].flop / 1e9),
+        key=lambda place: (
+            -progress.tasks[place].count
+            * (progress.tasks[place].best_s or progress.tasks[place].flop / 1e9)
+        ),
     )
     for place in order[:_SHOWN_TASKS]:
         task = progress.tasks[place]

@@ -3,7 +3,7 @@
 
 def format_latency(seconds: float) -> str:
     """Format a latency in ms with three significant digits: ``8.81 ms``."""
-    ms = seconds * 1e3
+    ms = float(f"{seconds * 1e3:.3g}")
     digits = 0 if ms >= 100 else 1 if ms >= 10 else 2 if ms >= 1 else 3
     return f"{ms:.{digits}f} ms"
 

@@ -60,7 +60,7 @@ def extract_tasks(fused: tvm.IRModule, profile: TargetProfile, threads: int) -> 
     """
     functions: list[relay.Function] = []
     relay.analysis.post_order_visit(
-        fused["main"], lambda expr: functions.append(expr) if _is_primitive(expr) else None
+        fused["main"], lambda e: functions.append(e.op) if _calls_primitive(e) else None
     )
     target = tvm.target.Target(profile.tvm_target)
     counts: Counter[str] = Counter()
@@ -110,13 +110,15 @@ def _workload_keys(function: relay.Function, target: tvm.target.Target) -> list[
     mod = tvm.IRModule.from_expr(relay.Function(params, relay.Call(function, params)))
     rewrite = tvm.get_global_func("relay._transform.AutoSchedulerLayoutRewrite")
     context = tvm.transform.PassContext(opt_level=3, config=AUTO_SCHEDULER)
-    with _QueriedTasks() as queried, target, context:
+    queried = _QueriedTasks()
+    with queried, target, context:
         rewrite()(relay.transform.InferType()(mod))
     return queried.workload_keys
 
 
-def _is_primitive(expr: Any) -> bool:
-    return isinstance(expr, relay.Function) and bool(expr.attrs) and "Primitive" in expr.attrs
+def _calls_primitive(expr: Any) -> bool:
+    function = expr.op if isinstance(expr, relay.Call) else None
+    return isinstance(function, relay.Function) and "Primitive" in (function.attrs or {})
 
 
 def _describe(function: relay.Function) -> str:

@@ -1,7 +1,8 @@
 """A compiled network on a device: run it, check it against the reference, time it."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tvm
@@ -17,6 +18,7 @@ SESSION_TIMEOUT_S = 600.0
 """A session that deploys or checks a library is ended by the server after this long."""
 
 Floats = NDArray[np.float32]
+Result = TypeVar("Result")
 
 
 class RemoteLibrary:
@@ -84,7 +86,7 @@ class RemoteLibrary:
             )
         return error
 
-    def _guard(self, call: Any) -> Any:
+    def _guard(self, call: Callable[[], Result]) -> Result:
         try:
             return call()
         except tvm.TVMError as err:
@@ -94,9 +96,7 @@ class RemoteLibrary:
             ) from err
 
 
-def check_on_device(
-    address: Address, library: Path, build: NetworkBuild
-) -> float:
+def check_on_device(address: Address, library: Path, build: NetworkBuild) -> float:
     """Run a library just built on the device at `address` and return its relative error.
 
     Raises
@@ -107,4 +107,3 @@ def check_on_device(
     session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
     remote = RemoteLibrary(session, library, build.network.input_name)
     return remote.check(build.golden_input, build.golden_output, build.network.recipe.tolerance)
-

@@ -1,4 +1,4 @@
-"""This machine as a device: `edgetvm.serve` in a process of its own, on a free loopback port."""
+"""The machine at hand as a device: `edgetvm.serve` in a process of its own, on loopback."""
 
 import subprocess
 import sys

@@ -18,7 +18,8 @@ from multiprocessing.context import ForkServerContext
 
 import msgspec
 import tvm
-from tvm.rpc import base, server as tvm_server
+from tvm.rpc import base
+from tvm.rpc import server as tvm_server
 
 from edgetvm import __version__, host_cpu
 from edgetvm.errors import DeviceError

@@ -101,7 +101,9 @@ class DeviceSession:
             self.cpu = self.remote.cpu()
             self.info = self._ask_device_info()
         except tvm.TVMError as err:
-            raise DeviceError(f"No session with {address}: {one_line(err)}. {START_SERVER}") from err
+            raise DeviceError(
+                f"No session with {address}: {one_line(err)}. {START_SERVER}"
+            ) from err
         self._check_version()
         self.threads = self._set_threads(threads)
 
@@ -156,9 +158,8 @@ def open_for_target(address: Address, profile: TargetProfile, threads: int) -> D
     DeviceError
         As :class:`DeviceSession` and :func:`check_device_fits`.
     """
-    session = DeviceSession(address, threads, timeout_s=REACH_TIMEOUT_S)
-    check_device_fits(session.info, profile, address)
-    return session
+    check_device_fits(describe_device(address), profile, address)
+    return DeviceSession(address, threads, timeout_s=REACH_TIMEOUT_S)
 
 
 def check_device_fits(info: DeviceInfo, profile: TargetProfile, address: Address) -> None:

@@ -43,7 +43,9 @@ def _implementations_without_winograd(*query: Any) -> list[Any]:
     """
     found: list[Any] = _all_implementations(*query)
     if te_compiler.is_auto_scheduler_enabled():
-        found = [implementation for implementation in found if "winograd" not in implementation.name]
+        found = [
+            implementation for implementation in found if "winograd" not in implementation.name
+        ]
     return found
 
 

@@ -1,6 +1,8 @@
 """A network in, its Relay program out: float32, NCHW, constants bound, batch norm folded."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import tvm
 from tvm import relay
@@ -27,7 +29,9 @@ def import_network(network: Network) -> tvm.IRModule:
         mod, params = _from_onnx(network) if network.module is None else _from_pytorch(network)
         mod["main"] = relay.build_module.bind_params_by_name(mod["main"], params)
         mod = fold_batch_norm(fold_constants(relay.transform.InferType()(mod)))
-        return fold_constants(relay.transform.SimplifyInference()(mod))
+        # bias_add becomes add, through which a change of layout can pass.
+        mod = relay.transform.CanonicalizeOps()(relay.transform.SimplifyInference()(mod))
+        return fold_constants(mod)
     except (tvm.TVMError, NotImplementedError, AssertionError, RuntimeError) as err:
         raise CompileError(
             f"{network.name} cannot be imported into Relay: {one_line(err)}. "
@@ -42,8 +46,11 @@ def _from_pytorch(network: Network) -> tuple[tvm.IRModule, dict[str, tvm.nd.NDAr
     with warnings.catch_warnings(), torch.no_grad():
         # TVM 0.19 imports TorchScript only; newer PyTorch warns that tracing is deprecated.
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(network.module, torch.from_numpy(network.golden_input()))
-        return relay.frontend.from_pytorch(traced, [(network.input_name, network.input_shape)])
+        trace: Callable[..., Any] = torch.jit.trace
+        traced = trace(network.module, torch.from_numpy(network.golden_input()))
+        inputs = [(network.input_name, network.input_shape)]
+        mod, params = relay.frontend.from_pytorch(traced, inputs)
+        return mod, params
 
 
 def _from_onnx(network: Network) -> tuple[tvm.IRModule, dict[str, tvm.nd.NDArray]]:

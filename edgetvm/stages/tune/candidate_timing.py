@@ -90,4 +90,3 @@ def _time_candidate(
             return [again]
         first = again
     return seconds(number=max(1, math.ceil(MIN_REPEAT_S / first)), repeat=REPEATS)
-

@@ -22,6 +22,9 @@ RANDOM_SHARE = 0.1
 SAMPLED = 32
 """Fresh samples of each round, with the elite the start of its evolution."""
 
+EVOLUTION_COUNT = 8
+"""Fewest candidates for which a round evolves its samples."""
+
 ELITE = 32
 """Best measured candidates that enter each evolution."""
 
@@ -29,8 +32,8 @@ ELITE = 32
 class TaskSearch:
     """Proposes candidates for one task and remembers what was measured.
 
-    Until the cost model has learnt something, candidates are plain samples: evolution under random
-    scores takes seconds and improves nothing.
+    Evolution takes seconds, whatever comes of it. So until the cost model has learnt something
+    candidates are plain samples, and for a few candidates the samples that it likes best.
 
     Parameters
     ----------
@@ -67,7 +70,7 @@ class TaskSearch:
     def restore(self, states: Iterable[tuple[StateObject, float | None]]) -> None:
         """Take up what earlier runs measured; bounds are inferred, as :meth:`note` expects."""
         for state, seconds in states:
-            self.note(self._task.compute_dag.infer_bound_from_state(state), seconds)
+            self.note(self._bounded(state), seconds)
 
     def propose(self, count: int) -> list[auto_scheduler.MeasureInput]:
         """Return up to `count` candidates that were not measured yet, most promising first.
@@ -75,23 +78,34 @@ class TaskSearch:
         Fewer, or none, mean that the space is all but exhausted.
         """
         sampled = list(self._policy.sample_initial_population())
-        by_chance = self._random.sample(sampled, min(len(sampled), 2 * count))
-        chosen: list[StateObject] = []
-        if self._model.bst is not None:
-            elite = [state for _, state in self._elite]
-            evolved = self._policy.evolutionary_search([*elite, *sampled], 2 * count)
-            chosen = self._unseen(evolved, count - round(count * RANDOM_SHARE))
+        by_chance = self._random.sample(sampled, len(sampled))
+        chosen = self._unseen(self._by_model(sampled, count), count - round(count * RANDOM_SHARE))
         chosen += self._unseen(by_chance, count - len(chosen))
         return [auto_scheduler.MeasureInput(self._task, state) for state in chosen]
+
+    def _by_model(self, sampled: list[StateObject], count: int) -> list[StateObject]:
+        """Return what the cost model likes best, evolved from `sampled` and the elite."""
+        if self._model.bst is None:
+            return sampled
+        if count < EVOLUTION_COUNT:
+            scores = self._model.predict(self._task, sampled)
+            ranked = sorted(zip(scores, sampled, strict=True), key=lambda pair: -pair[0])
+            return [state for _, state in ranked]
+        elite = [state for _, state in self._elite]
+        return list(self._policy.evolutionary_search([*elite, *sampled], 2 * count))
 
     def _unseen(self, states: Iterable[StateObject], count: int) -> list[StateObject]:
         chosen: list[StateObject] = []
         for state in states:
             if len(chosen) == count:
                 break
-            bounded = self._task.compute_dag.infer_bound_from_state(state)
+            bounded = self._bounded(state)
             text = str(bounded)
             if text not in self._measured:
                 self._measured.add(text)
                 chosen.append(bounded)
         return chosen
+
+    def _bounded(self, state: StateObject) -> StateObject:
+        """Infer the extents of all loops, without which equal states do not look equal."""
+        return self._task.compute_dag.infer_bound_from_state(state).state_object

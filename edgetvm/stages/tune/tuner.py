@@ -11,14 +11,17 @@ from tvm.auto_scheduler.measure import MeasureErrorNo
 
 from edgetvm.errors import CompileError
 from edgetvm.records import RecordStore
-from edgetvm.stages.tune.candidate_build import BuiltCandidate
 from edgetvm.stages.build.records import FAILURE_NAMES, Record, cost_s, record_line
+from edgetvm.stages.build.tasks import NetworkTask
+from edgetvm.stages.tune.candidate_build import BuiltCandidate
 from edgetvm.stages.tune.schedule import ROUND_TRIALS, TaskState, network_latency_s, next_task
 from edgetvm.stages.tune.search import TaskSearch
-from edgetvm.stages.build.tasks import NetworkTask
 
 FRUITLESS_TRIALS = 2 * ROUND_TRIALS
 """A task that has not one valid candidate after this many trials is given up."""
+
+USUAL_PACE_S = 1.0
+"""Seconds a trial takes, before the run knows better."""
 
 FAILED_COST = 1e10
 """TVM's cost of a failed trial, seconds."""
@@ -166,10 +169,15 @@ class Tuner:
 
     def _round_size(self) -> int:
         """Shrink the first rounds of a small budget, so that each task gets one."""
-        left = self.progress.trials_planned - self.progress.trials
-        untouched = sum(1 for state in self.progress.tasks if state.trials == 0)
+        progress = self.progress
+        left = progress.trials_planned - progress.trials
+        if progress.deadline_s is not None:
+            now_s = time.monotonic()
+            done = (now_s - progress.started_s) / progress.trials if progress.trials else None
+            left = min(left, int((progress.deadline_s - now_s) / (done or USUAL_PACE_S)))
+        untouched = sum(1 for state in progress.tasks if state.trials == 0)
         share = left // untouched if untouched else left
-        return max(1, min(ROUND_TRIALS, share, left))
+        return max(1, min(ROUND_TRIALS, share))
 
     def _round(self, place: int, size: int) -> None:
         state, search = self.progress.tasks[place], self._searches[place]

@@ -1,0 +1,34 @@
+# The two commands of the README are `make demo` and `make test`; both install what they need.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: demo test quick lint bench clean
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("edgetvm needs Python 3.11: make PYTHON=python3.11" if sys.version_info[:2] != (3, 11) else 0)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[host,dev]'
+	touch $@
+
+demo: $(INSTALLED)  ## tune two networks for a few minutes, deploy them here, compare with the papers
+	$(BIN)/python -m edgetvm.tune mobilenet_v2 --target host --budget 150s
+	$(BIN)/python -m edgetvm.tune squeezenet --target host --budget 90s
+	$(BIN)/python -m edgetvm.deploy mobilenet_v2 squeezenet --target host
+
+test: lint  ## everything that CI runs
+	$(BIN)/python -m pytest
+
+quick: $(INSTALLED)  ## the tests that take seconds
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/pipeline.py
+
+clean:
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,72 @@
+"""Fixtures: a project folder of one's own, commands run in this process, a loopback device."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+import edgetvm.stages  # noqa: F401 - sets the environment before a test imports TVM
+from edgetvm.cli import run_command
+from edgetvm.paths import DataFolders
+
+ROOT = Path(__file__).parent.parent
+TINY = "tests.tiny_network:build"
+TINY_SHAPE = "1,3,32,32"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataFolders:
+    """An empty project with the real recipes and profiles, made the current one."""
+    for name in ("compile", "targets"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    monkeypatch.setenv("EDGETVM_ROOT", str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT))
+    return DataFolders.below(tmp_path, tmp_path)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: its exit code and both outputs."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def error(self) -> str:
+        """The one line that starts with ``error:``, without it; fails if there is not just one."""
+        lines = [line for line in self.stderr.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.stderr
+        assert "Traceback" not in self.stderr
+        return lines[0].removeprefix("error: ")
+
+
+Invoke = Callable[..., Outcome]
+
+
+@pytest.fixture
+def invoke(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a click command in this process as ``python -m`` would."""
+
+    def run(command: click.Command, *arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [str(command.name), *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run_command(command)
+        captured = capfd.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def device() -> Iterator[object]:
+    """The address of a server for this machine, shared by the tests that leave it whole."""
+    from edgetvm.stages.device.loopback import loopback_server
+
+    with loopback_server() as address:
+        yield address

@@ -1,0 +1,43 @@
+"""The data that ships with the project: every recipe, profile and record is sound."""
+
+from pathlib import Path
+
+import pytest
+
+from edgetvm.records import RecordStore
+from edgetvm.target_profile import list_target_profiles, load_target_profile
+
+ROOT = Path(__file__).parent.parent
+STORES = sorted((ROOT / "tuning_logs").glob("*/threads_*[0-9].json"))
+
+
+@pytest.mark.parametrize("folder", ["compile", "targets", "tuning_logs"])
+def test_data_folders_hold_no_code(folder: str) -> None:
+    assert not list((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("name", list_target_profiles(ROOT / "targets"))
+def test_profile_is_complete(name: str) -> None:
+    profile = load_target_profile(name, ROOT / "targets")
+    assert profile.title
+    assert profile.sources
+    assert profile.link_triple.startswith(profile.arch)
+
+
+@pytest.mark.parametrize("name", list_target_profiles(ROOT / "targets"))
+def test_profile_is_a_target_that_tvm_generates_code_for(name: str) -> None:
+    import tvm
+
+    profile = load_target_profile(name, ROOT / "targets")
+    target = tvm.target.Target(profile.tvm_target)
+    assert target.attrs["model"] == name
+    assert str(target.attrs["mcpu"]) in list(tvm.target.codegen.llvm_get_cpu_archlist(target))
+
+
+@pytest.mark.parametrize("path", STORES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_committed_records_are_whole(path: Path) -> None:
+    threads = int(path.stem.removeprefix("threads_"))
+    store = RecordStore(path.parent, threads)
+    assert store.read_lines()
+    assert store.meta_path.exists()
+    assert path.read_bytes().endswith(b"\n")

@@ -1,0 +1,62 @@
+"""What a tuning run shows on a terminal and in a file."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from edgetvm.stages.tune.schedule import TaskState
+from edgetvm.stages.tune.tuner import TuningProgress
+from edgetvm.tuning_display import TuningDisplay
+
+
+def progress(tasks: int = 2) -> TuningProgress:
+    states = [
+        TaskState(f"conv {n}", "conv", count=n + 1, flop=1e6, trials=4, best_s=1e-3 * (n + 1))
+        for n in range(tasks)
+    ]
+    state = TuningProgress(states, trials_planned=100, started_s=0.0, trials=8, current=1)
+    state.failures["does not compile"] = 3
+    return state
+
+
+def shown(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_terminal_shows_tasks_budget_failures_and_estimate() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with TuningDisplay(console) as display:
+        display.update(progress())
+    text = shown(console)
+    for part in ("conv 1", "2.00 ms", "8/100", "~5.00 ms", "3 does not compile", "left"):
+        assert part in text
+
+
+def test_a_terminal_shows_the_heaviest_tasks_of_many() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, height=60)
+    with TuningDisplay(console) as display:
+        display.update(progress(tasks=40))
+    assert "conv 39" in shown(console)
+    assert "and 26 smaller tasks" in shown(console)
+
+
+def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr("edgetvm.tuning_display.time.monotonic", lambda: now_s[0])
+    console = Console(file=io.StringIO(), width=120)
+    with TuningDisplay(console) as display:
+        for _ in range(21):
+            now_s[0] += 1
+            display.update(progress())
+    assert shown(console).count("trial 8/100") == 2
+
+
+def test_the_estimate_waits_for_every_task() -> None:
+    state = progress()
+    state.tasks[0].best_s = None
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with TuningDisplay(console) as display:
+        display.update(state)
+    assert "1 tasks to go" in shown(console)

@@ -1,0 +1,62 @@
+"""The documents: every command in them exists as written, and every link leads somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from edgetvm.compare import compare
+from edgetvm.deploy import deploy
+from edgetvm.serve import serve
+from edgetvm.tune import tune
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not {".venv", "build", "node_modules"} & set(path.relative_to(ROOT).parts)
+)
+COMMANDS = {str(command.name): command for command in (tune, deploy, compare, serve)}
+COMMAND_LINES = sorted(
+    {
+        match.group(0)
+        for path in [*DOCUMENTS, ROOT / "Makefile"]
+        for match in re.finditer(r"python -m edgetvm\.[^`\n]*", path.read_text())
+        if "MODEL" not in match.group(0)
+    }
+)
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_command_line_is_valid(line: str) -> None:
+    module, *arguments = shlex.split(line, comments=True)[2:]
+    command = COMMANDS[module.removeprefix("edgetvm.")]
+    # Parses names, options and values without running anything.
+    click.Command.make_context(command, module, list(arguments))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_is_in_the_readme(name: str) -> None:
+    assert f"python -m edgetvm.{name}" in (ROOT / "README.md").read_text()
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"\bmake (\w+)", (ROOT / "README.md").read_text()))
+    assert {"demo", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / link).exists(), link
+
+
+def test_files_that_documents_name_exist() -> None:
+    for path in DOCUMENTS:
+        for name in re.findall(
+            r"`((?:edgetvm|tests|benchmarks|docs)/[\w./]+\.\w+)`", path.read_text()
+        ):
+            assert (ROOT / name).exists(), f"{path.name}: {name}"

@@ -1,0 +1,207 @@
+"""PyTorch and ONNX into Relay: what is folded and rewritten, and that the numbers stay."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import tvm
+from onnx import TensorProto, helper
+from tvm import relay
+
+from edgetvm.errors import CompileError
+from edgetvm.models.network import Network, resolve_network
+from edgetvm.stages.export.constant_folding import (
+    change_layout,
+    change_loop_layout,
+    fold_constants,
+)
+from edgetvm.stages.export.optimise import fuse_for_auto_scheduler, fuse_for_default_schedules
+from edgetvm.stages.export.relay_import import import_network
+
+RECIPES = Path(__file__).parent.parent / "compile"
+TARGET = "llvm"
+
+
+def tiny() -> Network:
+    return resolve_network("tests.tiny_network:build", RECIPES, (1, 3, 32, 32))
+
+
+def operators(mod: tvm.IRModule) -> list[str]:
+    found: list[str] = []
+    relay.analysis.post_order_visit(
+        mod["main"],
+        lambda e: (
+            found.append(e.op.name)
+            if isinstance(e, relay.Call) and isinstance(e.op, tvm.ir.Op)
+            else None
+        ),
+    )
+    return found
+
+
+def run(mod: tvm.IRModule, data: np.ndarray) -> np.ndarray:
+    with tvm.transform.PassContext(opt_level=3):
+        library = relay.build(mod, target=TARGET)
+    from tvm.contrib import graph_executor
+
+    executor = graph_executor.GraphModule(library["default"](tvm.cpu()))
+    executor.set_input(0, data)
+    executor.run()
+    return executor.get_output(0).numpy()
+
+
+def test_batch_norm_is_folded_into_the_convolutions() -> None:
+    found = operators(import_network(tiny()))
+    assert found.count("nn.conv2d") == 3
+    assert not {"nn.batch_norm", "multiply", "sqrt", "rsqrt"} & set(found)
+
+
+def test_relay_computes_what_pytorch_computes() -> None:
+    network = tiny()
+    data = network.golden_input()
+    output = run(import_network(network), data)
+    np.testing.assert_allclose(output, network.reference_output(data), rtol=1e-4, atol=1e-5)
+
+
+def test_the_classifier_becomes_a_convolution_with_its_bias_fused() -> None:
+    fused = fuse_for_auto_scheduler(import_network(tiny()), tvm.target.Target(TARGET))
+    assert "nn.dense" not in operators(fused)
+    text = fused["main"].astext(show_meta_data=False)
+    assert text.count('data_layout="NHWC"') == 4
+    assert 'data_layout="NCHW"' not in text
+
+
+def test_the_layout_changes_once_at_the_input() -> None:
+    fused = fuse_for_auto_scheduler(import_network(tiny()), tvm.target.Target(TARGET))
+    text = fused["main"].astext(show_meta_data=False)
+    assert text.count("layout_transform(") == 1
+
+
+@pytest.mark.parametrize("fuse", [fuse_for_auto_scheduler, fuse_for_default_schedules])
+def test_no_computation_on_constants_is_left_for_the_device(fuse: object) -> None:
+    assert callable(fuse)
+    fused = fuse(import_network(tiny()), tvm.target.Target(TARGET))
+    constant_calls: list[str] = []
+
+    def visit(expr: object) -> None:
+        if isinstance(expr, relay.Call) and all(isinstance(a, relay.Constant) for a in expr.args):
+            constant_calls.append(str(expr.op))
+
+    relay.analysis.post_order_visit(fused["main"], visit)
+    assert constant_calls == []
+
+
+def test_batch_norm_without_a_convolution_before_it_stays_right() -> None:
+    data = np.random.default_rng(0).standard_normal((1, 4, 3, 3), dtype=np.float32)
+    network = _onnx_network(with_conv=False)
+    np.testing.assert_allclose(
+        run(import_network(network), data), network.reference_output(data), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_an_onnx_file_takes_the_same_path(tmp_path: Path) -> None:
+    network = _onnx_network(with_conv=True)
+    mod = import_network(network)
+    assert "nn.batch_norm" not in operators(mod)
+    data = network.golden_input()
+    np.testing.assert_allclose(run(mod, data), network.reference_output(data), rtol=1e-5, atol=1e-5)
+
+
+def test_an_unknown_operation_is_named() -> None:
+    network = resolve_network("tests.tiny_network:build_unknown_operation", RECIPES, (1, 3, 8, 8))
+    with pytest.raises(CompileError, match="bessel_j0"):
+        import_network(network)
+
+
+def _onnx_network(*, with_conv: bool) -> Network:
+    rng = np.random.default_rng(1)
+
+    def tensor(name: str, *shape: int, low: float = -1.0) -> onnx.TensorProto:
+        values = rng.uniform(low, 1.0, shape).astype(np.float32)
+        return helper.make_tensor(name, TensorProto.FLOAT, shape, values.tobytes(), raw=True)
+
+    statistics = ["scale", "shift", "mean", "var"]
+    nodes = [helper.make_node("BatchNormalization", ["hidden", *statistics], ["output"])]
+    weights = [tensor(name, 4, low=0.5) for name in statistics]
+    if with_conv:
+        nodes.insert(0, helper.make_node("Conv", ["data", "weight", "bias"], ["hidden"]))
+        weights += [tensor("weight", 4, 4, 1, 1), tensor("bias", 4)]
+    else:
+        nodes.insert(0, helper.make_node("Relu", ["data"], ["hidden"]))
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 4, 3, 3])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 4, 3, 3])],
+        weights,
+    )
+    opset = [helper.make_opsetid("", 15)]
+    path = Path(_onnx_network.__name__ + ".onnx")
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp())
+    onnx.save(model, folder / path)
+    return resolve_network(str(folder / path), RECIPES)
+
+
+A, B = (
+    np.random.default_rng(seed).uniform(0.5, 2, (8, 4, 3, 3)).astype("float32") for seed in (1, 2)
+)
+CONSTANT_EXPRESSIONS = {
+    "reshape": lambda a, b: relay.reshape(a, (4, 8, 9)),
+    "expand_dims": lambda a, b: relay.expand_dims(a, 1, 2),
+    "squeeze": lambda a, b: relay.squeeze(relay.expand_dims(a, 0), [0]),
+    "batch_flatten": lambda a, b: relay.nn.batch_flatten(a),
+    "transpose": lambda a, b: relay.transpose(a, (2, 0, 3, 1)),
+    "transpose without axes": lambda a, b: relay.transpose(a),
+    "arithmetic": lambda a, b: relay.negative((a + b) * a / b - a),
+    "roots": lambda a, b: relay.sqrt(a) + relay.rsqrt(b),
+    "layout": lambda a, b: relay.layout_transform(a, "OIHW", "HWIO"),
+    "blocked layout": lambda a, b: relay.layout_transform(a, "OIHW", "OIHW2i4o"),
+    "blocked layout back": lambda a, b: relay.layout_transform(
+        relay.layout_transform(a, "OIHW", "OIHW2i4o"), "OIHW2i4o", "OIHW"
+    ),
+    "left to TVM": lambda a, b: relay.exp(a) + relay.sqrt(b),
+}
+
+
+@pytest.mark.parametrize("build", CONSTANT_EXPRESSIONS.values(), ids=CONSTANT_EXPRESSIONS.keys())
+def test_folding_gives_what_tvm_gives(build: object) -> None:
+    assert callable(build)
+    mod = tvm.IRModule.from_expr(relay.Function([], build(relay.const(A), relay.const(B))))
+    ours = fold_constants(mod)["main"].body
+    theirs = relay.transform.FoldConstant()(relay.transform.InferType()(mod))["main"].body
+    assert isinstance(ours, relay.Constant)
+    np.testing.assert_allclose(ours.data.numpy(), theirs.data.numpy(), rtol=1e-6)
+
+
+def test_folding_leaves_what_depends_on_the_input() -> None:
+    x = relay.var("x", shape=(8, 4, 3, 3))
+    mod = tvm.IRModule.from_expr(relay.Function([x], relay.add(x, relay.sqrt(relay.const(A)))))
+    body = fold_constants(mod)["main"].body
+    assert body.op.name == "add"
+    np.testing.assert_allclose(body.args[1].data.numpy(), np.sqrt(A), rtol=1e-6)
+
+
+def test_tuples_and_deep_nets_are_folded() -> None:
+    x = relay.var("x", shape=(8, 4, 3, 3))
+    deep = x
+    for _ in range(2000):
+        deep = relay.add(deep, relay.const(np.float32(1)))
+    parts = relay.split(deep, 2, 0)
+    mod = tvm.IRModule.from_expr(relay.Function([x], relay.concatenate(parts, 0)))
+    assert operators(fold_constants(mod)).count("add") == 2000
+
+
+def test_a_layout_whose_factor_does_not_divide_is_left_alone() -> None:
+    assert change_layout(A, "OIHW", "OIHW3i") is None
+
+
+def test_loop_layouts_split_and_reorder_the_axes() -> None:
+    weight = np.arange(3 * 3 * 4 * 8).reshape(3, 3, 4, 8)
+    changed = change_loop_layout(weight, "3ry3rx4rc8ff", "2ff3ry2rc3rx4ff2rc")
+    assert changed.shape == (2, 3, 2, 3, 4, 2)
+    # ff = 1*4+2, ry = 2, rc = 1*2+0, rx = 1
+    assert changed[1, 2, 1, 1, 2, 0] == weight[2, 1, 2, 6]

@@ -1,0 +1,106 @@
+"""Runs, relative errors, and what the kernel says of a CPU."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgetvm import host_cpu
+from edgetvm.measurement import DeviceInfo, Measurement, Run, latest_run, relative_error, write_run
+
+CPUINFO = """processor\t: 0
+model name\t: Some CPU 3000
+flags\t\t: fpu sse2 avx2
+
+processor\t: 1
+model name\t: Another
+"""
+
+
+def run(measured_at: str) -> Run:
+    measurement = Measurement(samples_s=(0.01, 0.02, 0.03), number=1, threads=1, runtime="TVM")
+    return Run(
+        model="net",
+        target="board",
+        bundle_id="0",
+        measured_at=measured_at,
+        device=DeviceInfo(
+            host="pi",
+            arch="aarch64",
+            cpu="A72",
+            features=(),
+            cores=4,
+            pointer_bits=64,
+            libc="glibc 2.36",
+            edgetvm_version="0",
+            tvm_version="0.19.0",
+        ),
+        relative_error=1e-6,
+        tuned_tasks=1,
+        tasks=1,
+        tuned=measurement,
+        untuned=measurement,
+        reference=None,
+    )
+
+
+def test_error_is_relative_to_the_largest_output() -> None:
+    assert relative_error(np.array([1.0, 101.0]), np.array([0.0, 100.0])) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_output_that_is_no_number_is_infinitely_wrong(bad: float) -> None:
+    assert relative_error(np.array([1.0, bad]), np.array([1.0, 1.0])) == np.inf
+
+
+def test_a_reference_of_zeros_judges_nothing() -> None:
+    assert relative_error(np.zeros(3), np.zeros(3)) == np.inf
+
+
+def test_every_run_is_kept_and_the_newest_found(tmp_path: Path) -> None:
+    newest = "2026-02-03T04:05:06Z"
+    for stamp in (newest, "2025-01-01T00:00:00Z", newest):
+        write_run(run(stamp), tmp_path)
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+    found = latest_run(tmp_path)
+    assert found is not None
+    assert found.measured_at == newest
+    assert found.tuned.median_s == 0.02
+
+
+def test_a_bundle_that_was_never_deployed_has_no_run(tmp_path: Path) -> None:
+    assert latest_run(tmp_path) is None
+
+
+def test_a_run_is_plain_data() -> None:
+    assert msgspec.json.decode(msgspec.json.encode(run("x")), type=Run) == run("x")
+
+
+def test_cpu_name_and_features_come_from_the_first_core(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(CPUINFO)
+    assert host_cpu.cpu_name(tmp_path / "cpuinfo") == "Some CPU 3000"
+    assert host_cpu.cpu_features(tmp_path / "cpuinfo") == ("avx2", "fpu", "sse2")
+
+
+def test_arm_features_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("Features\t: fp asimd\nModel\t: Raspberry Pi 4\n")
+    assert host_cpu.cpu_features(tmp_path / "cpuinfo") == ("asimd", "fp")
+    assert host_cpu.cpu_name(tmp_path / "cpuinfo") == "Raspberry Pi 4"
+
+
+def test_caches_are_read_by_level_and_kind(tmp_path: Path) -> None:
+    for index, (level, kind, size) in enumerate(
+        [("1", "Data", "48K"), ("1", "Instruction", "32K"), ("2", "Unified", "2M")]
+    ):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        for name, value in (("level", level), ("type", kind), ("size", size)):
+            (folder / name).write_text(value + "\n")
+        (folder / "coherency_line_size").write_text("64\n")
+    assert host_cpu.cache_sizes(tmp_path) == host_cpu.CacheSizes(64, 48 * 1024, 2 * 1024**2)
+
+
+def test_a_silent_kernel_gives_zeros(tmp_path: Path) -> None:
+    assert host_cpu.cache_sizes(tmp_path) == host_cpu.CacheSizes()
+    assert host_cpu.cpu_features(tmp_path / "none") == ()

@@ -1,0 +1,60 @@
+"""The choice of the task to tune next, on planted histories."""
+
+from edgetvm.stages.tune.schedule import TaskState, expected_gain, network_latency_s, next_task
+
+
+def task(name: str, **values: object) -> TaskState:
+    return TaskState(**{"name": name, "kind": name, "count": 1, "flop": 1e6, **values})  # type: ignore[arg-type]
+
+
+def test_untouched_tasks_come_first_and_the_largest_of_them_before_the_others() -> None:
+    tasks = [task("done", trials=16, best_s=1.0), task("small"), task("large", count=4)]
+    assert next_task(tasks) == 2
+
+
+def test_a_task_that_the_network_runs_more_often_comes_first() -> None:
+    tasks = [task("a", trials=32, best_s=1e-3), task("b", trials=32, best_s=1e-3, count=3)]
+    assert next_task(tasks) == 1
+
+
+def test_a_task_far_behind_its_kin_comes_first() -> None:
+    slow = task("slow", kind="conv", trials=64, best_s=1e-3)
+    fast = task("fast", kind="conv", trials=64, best_s=1e-4)
+    other = task("other", trials=64, best_s=1e-3)
+    assert next_task([other, fast, slow]) == 2
+
+
+def test_a_task_that_still_gains_comes_before_one_that_has_settled() -> None:
+    gaining = task("gaining", trials=64, best_s=1e-3, history=[(16, 4e-3), (32, 2e-3), (64, 1e-3)])
+    settled = task("settled", trials=64, best_s=1e-3, history=[(16, 1e-3), (32, 1e-3), (64, 1e-3)])
+    assert expected_gain(gaining, [gaining, settled]) > expected_gain(settled, [gaining, settled])
+
+
+def test_many_trials_lower_the_hope() -> None:
+    few, many = task("few", trials=32, best_s=1e-3), task("many", trials=320, best_s=1e-3)
+    assert expected_gain(few, [few, many]) > expected_gain(many, [few, many])
+
+
+def test_a_task_without_a_valid_trial_comes_before_all_with_one() -> None:
+    assert next_task([task("valid", trials=16, best_s=9.0), task("failing", trials=16)]) == 1
+
+
+def test_exhausted_tasks_are_left_alone() -> None:
+    tasks = [task("a", exhausted=True), task("b", trials=16, best_s=1e-9)]
+    assert next_task(tasks) == 1
+    tasks[1].exhausted = True
+    assert next_task(tasks) is None
+
+
+def test_latency_counts_each_task_as_often_as_it_runs() -> None:
+    tasks = [task("a", best_s=1.0, count=2), task("b", best_s=0.5)]
+    assert network_latency_s(tasks) == 2.5
+    tasks[0].best_s = None
+    assert network_latency_s(tasks) is None
+
+
+def test_failed_trials_count_and_do_not_improve() -> None:
+    state = task("a")
+    for seconds in (None, 2.0, 3.0, None):
+        state.note_trial(seconds)
+    assert (state.trials, state.best_s) == (4, 2.0)
