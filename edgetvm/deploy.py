@@ -85,6 +85,8 @@ def run(options: DeployOptions, folders: DataFolders) -> list[Run]:
                 runs.append(_deploy(bundle, manifest, address, options))
             write_run(runs[-1], bundle)
             notes.print(f"{manifest.model}: relative error {runs[-1].relative_error:.1e}")
+            if not runs[-1].tuning_paid:
+                notes.print(f"{manifest.model}: tuned is slower than untuned here; tune it longer")
     print_comparison(results, compare(runs, load_papers()))
     return runs
 

@@ -14,6 +14,11 @@ from edgetvm.errors import UsageError
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 
+def toml_stems(folder: Path) -> list[str]:
+    """Return the names of the TOML files in `folder` without their ending, sorted."""
+    return sorted(path.name.removesuffix(".toml") for path in folder.glob("*.toml"))
+
+
 def read_toml(path: Path, schema: type[StructT]) -> StructT:
     """Read a TOML file into `schema`.
 

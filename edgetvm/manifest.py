@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from edgetvm import __version__
 from edgetvm.errors import UsageError
 from edgetvm.files import read_json, write_json
 
@@ -28,12 +29,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes
     ----------
+    argument : MODEL of the command line: a recipe's name, a path or ``module:callable``.
     reference : ``module:callable``, or the path of an ONNX file.
     options : keyword arguments of the factory.
     weights : checkpoint file; empty for random weights from `seed`.
     weights_sha256 : of the checkpoint or ONNX file; empty for random weights.
     """
 
+    argument: str
     reference: str
     options: dict[str, Any]
     seed: int
@@ -120,8 +123,17 @@ def read_manifest(bundle: Path) -> Manifest:
     UsageError
         The folder is no bundle, comes from another version of edgetvm, or was changed.
     """
-    manifest = read_json(bundle / MANIFEST, Manifest)
-    remedy = f"Build it again: python -m edgetvm.tune {manifest.model} --target {manifest.target}"
+    try:
+        manifest = read_json(bundle / MANIFEST, Manifest)
+    except UsageError as err:
+        raise UsageError(
+            f"{bundle} is no bundle of edgetvm {__version__}: build it again with "
+            f"python -m edgetvm.tune. ({err})"
+        ) from err
+    remedy = (
+        f"Build it again: python -m edgetvm.tune {manifest.source.argument} "
+        f"--target {manifest.target}"
+    )
     if manifest.schema_version != SCHEMA_VERSION:
         raise UsageError(
             f"{bundle / MANIFEST}: schema_version {manifest.schema_version} is not "

@@ -105,6 +105,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     untuned: Measurement
     reference: Measurement | None
 
+    @property
+    def tuning_paid(self) -> bool:
+        """Whether the tuned library is at least as fast as the untuned one."""
+        return self.tuned.median_s <= self.untuned.median_s
+
 
 def relative_error(output: NDArray[Any], reference: NDArray[Any]) -> float:
     """Return the largest difference, relative to the reference's largest magnitude.

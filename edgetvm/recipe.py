@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from edgetvm.errors import UsageError, did_you_mean
-from edgetvm.files import read_toml
+from edgetvm.files import read_toml, toml_stems
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,7 +36,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def list_recipes(folder: Path) -> list[str]:
     """Return the names of all models that have a recipe, sorted."""
-    return sorted(path.name.removesuffix(".toml") for path in folder.glob("*.toml"))
+    return toml_stems(folder)
 
 
 def load_recipe(name: str, folder: Path) -> Recipe:
@@ -56,4 +56,6 @@ def load_recipe(name: str, folder: Path) -> Recipe:
     recipe = read_toml(path, Recipe)
     if len(recipe.input_shape) != 4 or min(recipe.input_shape) < 1:
         raise UsageError(f"{path}: input_shape must be four positive numbers (N, C, H, W).")
+    if min(recipe.seed, recipe.trials) < 0 or recipe.tolerance <= 0:
+        raise UsageError(f"{path}: seed and trials must not be negative, tolerance be above 0.")
     return recipe

@@ -163,6 +163,17 @@ class RecordStore:
             temporary.write_bytes(keep)
 
 
+def lines_of_other_stores(tuning_logs: Path, own: RecordStore) -> list[list[str]]:
+    """Return the record lines of every other store: of other targets and thread counts.
+
+    Their times mean nothing here, but their schedules are good guesses. Lines that cannot be
+    read are passed over, since these stores are not the ones at work.
+    """
+    paths = sorted(tuning_logs.glob("*/threads_*[0-9].json"))
+    contents = (path.read_text().splitlines() for path in paths if path != own.path)
+    return [[line for line in lines if _is_record(line)] for lines in contents]
+
+
 def _joined(lines: list[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 

@@ -1,13 +1,15 @@
 """``python -m edgetvm.serve``: let other machines run libraries on this one."""
 
 import logging
+import platform
 import sys
 import threading
+from collections.abc import Callable
 
 import click
 
 from edgetvm import __version__
-from edgetvm.cli import run_command
+from edgetvm.cli import notes, run_command
 
 
 @click.command()
@@ -37,16 +39,18 @@ def serve(host: str, port: int | None, until_stdin_closes: bool) -> None:
     if until_stdin_closes:
         threading.Thread(target=_close_with_stdin, args=(server.close,), daemon=True).start()
     address = f"{server.address[0]}:{server.address[1]}"
-    click.echo(f"listening on {address}", nl=True)
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        click.echo("Warning: anyone who reaches this port can run code here.", err=True)
+    click.echo(f"listening on {address}")
     sys.stdout.flush()
+    if host in ("127.0.0.1", "localhost", "::1"):
+        notes.print(f"use it on this machine: python -m edgetvm.deploy --rpc {address}")
+    else:
+        notes.print(f"use it: python -m edgetvm.deploy --rpc {platform.node()}:{server.address[1]}")
+        notes.print("Warning: anyone who reaches this port can run code on this machine.")
     server.serve_forever()
 
 
-def _close_with_stdin(close: object) -> None:
+def _close_with_stdin(close: Callable[[], None]) -> None:
     sys.stdin.read()
-    assert callable(close)
     close()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from edgetvm.errors import UsageError, did_you_mean
-from edgetvm.files import read_toml
+from edgetvm.files import read_toml, toml_stems
 
 
 class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +43,7 @@ class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 def list_target_profiles(folder: Path) -> list[str]:
     """Return the names of all target profiles, sorted."""
-    return sorted(path.name.removesuffix(".toml") for path in folder.glob("*.toml"))
+    return toml_stems(folder)
 
 
 def load_target_profile(name: str, folder: Path) -> TargetProfile:

@@ -14,7 +14,7 @@ from edgetvm.cli import Duration, Shape, notes, require_host_packages, results, 
 from edgetvm.host_cpu import usable_cores
 from edgetvm.paths import DataFolders, find_data_folders
 from edgetvm.recipe import list_recipes
-from edgetvm.records import RecordStore
+from edgetvm.records import RecordStore, lines_of_other_stores
 from edgetvm.target_profile import list_target_profiles
 from edgetvm.tuning_display import TuningDisplay, print_tuning_summary
 
@@ -105,20 +105,24 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         )
         address = stack.enter_context(device_at(options.rpc))
         device = open_for_target(address, profile, threads).info
-        with notes.status("exporting to Relay, building untuned, checking against the reference"):
+        with notes.status("exporting to Relay"):
             build = stack.enter_context(NetworkBuild(network, profile, threads))
-            error = check_on_device(address, build.build_untuned(), build)
-        notes.print(f"untuned: relative error {error:.1e} against {network.reference_runtime}")
 
         trials = network.recipe.trials if options.trials is None else options.trials
         progress = None
         if trials:
+            with notes.status("building untuned, checking against the reference"):
+                error = check_on_device(address, build.untuned_library(), build)
+            notes.print(f"untuned: relative error {error:.1e} against {network.reference_runtime}")
             store.write_provenance(profile.tvm_target, TVM_VERSION, device)
             progress = _tune(build, address, store, lines, trials, options.budget_s)
 
         with notes.status("building the tuned library, checking against the reference"):
             records = parse_records(store.read_lines(), build.workload_keys)
-            error = check_on_device(address, build.build_tuned(records), build)
+            tuned = build.build_tuned(records)
+            if not trials:
+                check_on_device(address, build.untuned_library(), build)
+            error = check_on_device(address, tuned, build)
             bundle = folders.bundles / profile.name / network.name
             manifest = build.write_bundle(bundle)
     print_tuning_summary(results, manifest, bundle, error, progress)
@@ -144,6 +148,8 @@ def _tune(
         seed = build.network.recipe.seed + len(lines)
         tuner = Tuner(build.tasks, builder, timer, store, seed, display.update)
         tuner.take_up(parse_records(lines, build.workload_keys))
+        for others in lines_of_other_stores(store.path.parent.parent, store):
+            tuner.take_hints(parse_records(others, build.workload_keys))
         if tuner.progress.resumed:
             notes.print(f"took up {tuner.progress.resumed} records of earlier runs")
         with display, _interrupt_stops(tuner):
@@ -156,7 +162,7 @@ def _interrupt_stops(tuner: "Tuner") -> Iterator[None]:
     ordinary: Callable[..., object] | int | None = signal.getsignal(signal.SIGINT)
 
     def stop(_number: int, _frame: object) -> None:
-        notes.print("ending after this round of trials; Ctrl-C again aborts")
+        notes.print("ending after the trial at hand; Ctrl-C again aborts")
         signal.signal(signal.SIGINT, ordinary)
         tuner.stop()
 

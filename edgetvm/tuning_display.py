@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
@@ -47,12 +46,7 @@ class TuningDisplay:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._live.stop()
 
     def update(self, progress: "TuningProgress") -> None:
@@ -117,7 +111,7 @@ def print_tuning_summary(
 ) -> None:
     """Print what a run has come to: trials, failures, coverage, the bundle and what to do next."""
     if progress is not None:
-        seconds = time.monotonic() - progress.started_s
+        seconds = (progress.ended_s or time.monotonic()) - progress.started_s
         pace = f", {seconds / progress.trials:.2f} s each" if progress.trials else ""
         console.print(f"{progress.trials} trials in {format_duration(seconds)}{pace}")
         for kind, count in progress.failures.items():

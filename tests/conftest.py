@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -12,6 +13,9 @@ import pytest
 import edgetvm.stages  # noqa: F401 - sets the environment before a test imports TVM
 from edgetvm.cli import run_command
 from edgetvm.paths import DataFolders
+
+if TYPE_CHECKING:
+    from edgetvm.stages.build.network_build import NetworkBuild
 
 ROOT = Path(__file__).parent.parent
 TINY = "tests.tiny_network:build"
@@ -61,6 +65,18 @@ def invoke(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         return Outcome(int(ended.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def build() -> Iterator["NetworkBuild"]:
+    """The tiny network, exported for this machine; tests leave it as they find it."""
+    from edgetvm.models.network import resolve_network
+    from edgetvm.stages.build.network_build import NetworkBuild
+    from edgetvm.stages.host_target import detect_host_profile
+
+    network = resolve_network(TINY, ROOT / "compile", (1, 3, 32, 32))
+    with NetworkBuild(network, detect_host_profile(), threads=1) as build:
+        yield build
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import functools
 import platform
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,17 +19,11 @@ from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import best_times, count_failures, parse_records, record_line
 from edgetvm.stages.device.library import check_on_device
 from edgetvm.stages.export.relay_import import import_network
-from edgetvm.stages.host_target import detect_host_profile
 from edgetvm.target_profile import load_target_profile
 
 ROOT = Path(__file__).parent.parent
 
-
-@pytest.fixture(scope="module")
-def build() -> Iterator[NetworkBuild]:
-    network = resolve_network("tests.tiny_network:build", ROOT / "compile", (1, 3, 32, 32))
-    with NetworkBuild(network, detect_host_profile(), threads=1) as build:
-        yield build
+pytestmark = pytest.mark.slow
 
 
 @functools.cache
@@ -38,7 +31,9 @@ def one_record_a_task(build: NetworkBuild) -> list[object]:
     """Any schedule of each task, with a planted time."""
     records = []
     for task in build.tasks:
-        policy = auto_scheduler.SketchPolicy(task.search_task, params={"sample_init_min_population": 2}, seed=3, verbose=0)
+        policy = auto_scheduler.SketchPolicy(
+            task.search_task, params={"sample_init_min_population": 2}, seed=3, verbose=0
+        )
         state = policy.sample_initial_population()[0]
         result = auto_scheduler.MeasureResult([1e-3], 0, "", 0.1, 0.0)
         records.append((auto_scheduler.MeasureInput(task.search_task, state), result))
@@ -70,14 +65,13 @@ def test_tasks_have_names_that_people_understand(build: NetworkBuild) -> None:
 def test_a_tuned_library_computes_what_pytorch_computes(
     build: NetworkBuild, device: object
 ) -> None:
-    build.build_untuned()
     library = build.build_tuned(one_record_a_task(build))  # type: ignore[arg-type]
     assert check_on_device(device, library, build) < 1e-4  # type: ignore[arg-type]
     assert all(summary.best_s == 1e-3 for summary in build.task_summaries())
 
 
 def test_a_wrong_library_is_not_handed_out(build: NetworkBuild, device: object) -> None:
-    library = build.build_untuned()
+    library = build.untuned_library()
     right = build.golden_output
     try:
         build.golden_output = right + 0.01 * np.abs(right).max()
@@ -91,7 +85,6 @@ def test_a_wrong_library_is_not_handed_out(build: NetworkBuild, device: object) 
 
 
 def test_a_bundle_is_described_and_checked_whole(build: NetworkBuild, tmp_path: Path) -> None:
-    build.build_untuned()
     build.build_tuned([])
     manifest = build.write_bundle(tmp_path / "tiny")
     assert list_bundles(tmp_path) == [tmp_path / "tiny"]
@@ -104,11 +97,13 @@ def test_a_bundle_is_described_and_checked_whole(build: NetworkBuild, tmp_path: 
 
 
 def test_a_bundle_of_another_schema_is_refused(build: NetworkBuild, tmp_path: Path) -> None:
-    build.build_untuned()
     build.build_tuned([])
     manifest = build.write_bundle(tmp_path)
     write_manifest(tmp_path, msgspec.structs.replace(manifest, schema_version=99))
     with pytest.raises(UsageError, match="schema_version 99"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"build it again with python -m edgetvm\.tune"):
         read_manifest(tmp_path)
 
 
@@ -144,12 +139,11 @@ def test_what_cannot_be_linked_is_a_compile_error(tmp_path: Path) -> None:
         link_candidate([tmp_path / "bad.o"], tmp_path / "out")
 
 
-@pytest.mark.slow
 def test_a_library_for_a_board_is_linked_without_its_toolchain(tmp_path: Path) -> None:
     network = resolve_network("tests.tiny_network:build", ROOT / "compile", (1, 3, 32, 32))
     profile = load_target_profile("rasp4b", ROOT / "targets")
     with NetworkBuild(network, profile, threads=4) as build:
-        library = describe_library(build.build_untuned())
+        library = describe_library(build.untuned_library())
     assert (library.arch, library.pointer_bits) == ("aarch64", 64)
     assert library.glibc in ("", *(f"2.{minor}" for minor in range(29)))
 

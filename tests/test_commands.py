@@ -103,6 +103,7 @@ def test_ctrl_c_ends_tidily_with_what_was_found(project: DataFolders) -> None:
     read_manifest(the_bundle(project))
 
 
+@pytest.mark.slow
 def test_without_trials_the_bundle_is_untuned_and_says_so(
     project: DataFolders, invoke: Invoke
 ) -> None:
@@ -115,6 +116,7 @@ def test_without_trials_the_bundle_is_untuned_and_says_so(
     assert deployed.exit_code == 0, deployed.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_record_is_mended_and_a_broken_one_is_an_error(
     project: DataFolders, invoke: Invoke
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_checkpoint_of_another_net_is_named(project: DataFolders, invoke: Invo
     assert "stem.0.weight" in outcome.error
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_compiled_is_a_compile_error(
     project: DataFolders, invoke: Invoke
 ) -> None:
@@ -182,6 +185,7 @@ def test_tune_lists_models_and_targets(project: DataFolders, invoke: Invoke) -> 
     assert "rasp4b" in listing
 
 
+@pytest.mark.slow
 class TestDeploy:
     """deploy on a bundle that was built without tuning."""
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from edgetvm.errors import UsageError
-from edgetvm.measurement import DeviceInfo, Measurement, Run
+from edgetvm.measurement import Measurement, Run
 from edgetvm.paper.comparison import Comparison, PairComparison, compare
 from edgetvm.paper.figures import Figure, Paper, load_papers
 from edgetvm.paper.table import figure_rows, latency_rows, ratio_rows, to_csv, to_markdown
+from tests.planted import device_info
 
 PAPERS = load_papers()
 CPU = "Planted CPU"
@@ -27,24 +28,13 @@ def measurement(median_s: float, seed: int = 0, threads: int = 1) -> Measurement
 def make_run(
     model: str, tuned_s: float = 0.010, *, threads: int = 1, cpu: str = CPU, **changes: object
 ) -> Run:
-    device = DeviceInfo(
-        host="board",
-        arch="x86_64",
-        cpu=cpu,
-        features=(),
-        cores=2,
-        pointer_bits=64,
-        libc="glibc 2.36",
-        edgetvm_version="0",
-        tvm_version="0",
-    )
     seed = sum(model.encode())
     run = Run(
         model=model,
         target="planted",
         bundle_id="0" * 16,
         measured_at="2025-01-01T00:00:00Z",
-        device=device,
+        device=device_info(cpu, arch="x86_64"),
         relative_error=1.5e-6,
         tuned_tasks=20,
         tasks=21,

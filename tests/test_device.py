@@ -27,6 +27,8 @@ from edgetvm.stages.device.session import (
 from edgetvm.stages.device.timing import Contender, time_interleaved
 from edgetvm.stages.host_target import detect_host_profile
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def listener(answer: bytes | None) -> Iterator[Address]:
@@ -169,6 +171,12 @@ def test_the_server_ends_with_its_parent() -> None:
         pass
     with pytest.raises(DeviceError):
         reach(address, timeout_s=1)
+
+
+def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgetvm.stages.device.loopback.sys.executable", "/bin/false")
+    with pytest.raises(DeviceError, match="did not start: no message"), loopback_server():
+        pass
 
 
 def test_a_taken_port_is_said() -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edgetvm import host_cpu
-from edgetvm.measurement import DeviceInfo, Measurement, Run, latest_run, relative_error, write_run
+from edgetvm.measurement import Measurement, Run, latest_run, relative_error, write_run
+from tests.planted import device_info
 
 CPUINFO = """processor\t: 0
 model name\t: Some CPU 3000
@@ -25,17 +26,7 @@ def run(measured_at: str) -> Run:
         target="board",
         bundle_id="0",
         measured_at=measured_at,
-        device=DeviceInfo(
-            host="pi",
-            arch="aarch64",
-            cpu="A72",
-            features=(),
-            cores=4,
-            pointer_bits=64,
-            libc="glibc 2.36",
-            edgetvm_version="0",
-            tvm_version="0.19.0",
-        ),
+        device=device_info("A72"),
         relative_error=1e-6,
         tuned_tasks=1,
         tasks=1,
@@ -71,6 +62,12 @@ def test_every_run_is_kept_and_the_newest_found(tmp_path: Path) -> None:
 
 def test_a_bundle_that_was_never_deployed_has_no_run(tmp_path: Path) -> None:
     assert latest_run(tmp_path) is None
+
+
+def test_tuning_that_made_it_slower_is_seen() -> None:
+    slow = Measurement(samples_s=(0.05, 0.06), number=1, threads=1, runtime="TVM")
+    assert run("x").tuning_paid
+    assert not msgspec.structs.replace(run("x"), tuned=slow).tuning_paid
 
 
 def test_a_run_is_plain_data() -> None:

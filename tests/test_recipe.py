@@ -75,9 +75,20 @@ def test_an_unlike_model_is_answered_with_all_names(tmp_path: Path) -> None:
         (MINIMAL + 'seed = "one"\n', r"net\.toml.*Expected `int`.*seed"),
         ("factory = \n", r"net\.toml"),
         ('factory = "a:b"\ninput_shape = [3, 8, 8]\n', r"net\.toml: input_shape must be four"),
+        ('factory = "a:b"\ninput_shape = [1, 3, 8, 8]\nseed = -1\n', "must not be negative"),
+        ('factory = "a:b"\ninput_shape = [1, 3, 8, 8]\ntolerance = 0.0\n', "be above 0"),
         ('factory = "a:b"\ninput_shape = [1, 3, 0, 8]\n', r"net\.toml: input_shape.*positive"),
     ],
-    ids=["unknown key", "missing key", "wrong type", "not TOML", "three sizes", "zero size"],
+    ids=[
+        "unknown key",
+        "missing key",
+        "wrong type",
+        "not TOML",
+        "three sizes",
+        "negative seed",
+        "no tolerance",
+        "zero size",
+    ],
 )
 def test_a_faulty_recipe_is_rejected(tmp_path: Path, text: str, message: str) -> None:
     write(tmp_path, text)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgetvm.errors import RecordError
-from edgetvm.measurement import DeviceInfo
 from edgetvm.records import RecordStore
+from tests.planted import device_info
 
 TARGET, VERSION = "llvm -model=board", "0.19.0"
 
@@ -15,20 +15,6 @@ TARGET, VERSION = "llvm -model=board", "0.19.0"
 def line(number: int) -> str:
     task = [f'["hash{number}", [1]]', TARGET, [1], "", 0, []]
     return json.dumps({"i": [task, [[], []]], "r": [[0.1], 0, 0.2, number], "v": "v0.6"})
-
-
-def device(cpu: str) -> DeviceInfo:
-    return DeviceInfo(
-        host="secret-name",
-        arch="aarch64",
-        cpu=cpu,
-        features=(),
-        cores=4,
-        pointer_bits=64,
-        libc="glibc 2.36",
-        edgetvm_version="0",
-        tvm_version=VERSION,
-    )
 
 
 @pytest.fixture
@@ -78,14 +64,14 @@ def test_bad_lines_are_moved_away_when_asked(store: RecordStore) -> None:
 def test_records_of_another_target_or_tvm_are_refused(
     store: RecordStore, target: str, version: str, what: str
 ) -> None:
-    store.write_provenance(TARGET, VERSION, device("A72"))
+    store.write_provenance(TARGET, VERSION, device_info("A72"))
     with pytest.raises(RecordError, match=what):
         store.open(target, version)
 
 
 def test_the_sidecar_lists_each_machine_once_and_not_its_name(store: RecordStore) -> None:
     for cpu in ("A72", "A76", "A72"):
-        store.write_provenance(TARGET, VERSION, device(cpu))
+        store.write_provenance(TARGET, VERSION, device_info(cpu))
     text = store.meta_path.read_text()
     assert text.count('"A72"') == 1
     assert text.count('"A76"') == 1

@@ -7,23 +7,16 @@ import pytest
 from tvm.auto_scheduler.measure import MeasureErrorNo
 
 from edgetvm.errors import CompileError
-from edgetvm.models.network import resolve_network
-from edgetvm.records import RecordStore
+from edgetvm.records import RecordStore, lines_of_other_stores
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import best_times, parse_records
-from edgetvm.stages.host_target import detect_host_profile
 from edgetvm.stages.tune.candidate_build import BuiltCandidate, CandidateBuilder
 from edgetvm.stages.tune.candidate_timing import CandidateTimer
 from edgetvm.stages.tune.tuner import FRUITLESS_TRIALS, Tuner, TuningProgress
 
 ROOT = Path(__file__).parent.parent
 
-
-@pytest.fixture(scope="module")
-def build() -> Iterator[NetworkBuild]:
-    network = resolve_network("tests.tiny_network:build", ROOT / "compile", (1, 3, 32, 32))
-    with NetworkBuild(network, detect_host_profile(), threads=1) as build:
-        yield build
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -60,7 +53,6 @@ def tuner_of(build: NetworkBuild, store: RecordStore, builder: object, timer: ob
     return Tuner(build.tasks, builder, timer, store, 0, lambda progress: None)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_every_task_gets_a_measured_record(
     build: NetworkBuild, store: RecordStore, device: object
 ) -> None:
@@ -92,6 +84,17 @@ def test_the_next_run_takes_up_the_records_and_measures_nothing_twice(
     assert len(lines) == 60
     schedules = {line.partition('"r"')[0] for line in lines}
     assert len(schedules) == 60
+
+
+def test_schedules_of_another_store_are_tried_first(build: NetworkBuild, tmp_path: Path) -> None:
+    theirs, ours = RecordStore(tmp_path / "theirs", 1), RecordStore(tmp_path / "ours", 1)
+    tuner_of(build, theirs, PlantedBuilder(), PlantedTimer()).run(trials=20)
+    tuner = tuner_of(build, ours, PlantedBuilder(), PlantedTimer())
+    for lines in lines_of_other_stores(tmp_path, ours):
+        tuner.take_hints(parse_records(lines))
+    tuner.run(trials=len(build.tasks))
+    known = {line.partition('"r"')[0] for line in theirs.read_lines()}
+    assert {line.partition('"r"')[0] for line in ours.read_lines()} <= known
 
 
 def test_a_run_without_one_valid_candidate_says_why(
@@ -136,7 +139,6 @@ def test_time_left_is_the_nearer_of_both_ends() -> None:
     assert progress.seconds_left(20.0) == 20.0
 
 
-@pytest.mark.slow
 def test_candidates_that_crash_or_hang_cost_only_themselves(
     build: NetworkBuild, device: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,7 +176,6 @@ def test_candidates_that_crash_or_hang_cost_only_themselves(
     ]
 
 
-@pytest.mark.slow
 def test_a_hopeless_candidate_is_timed_once(build: NetworkBuild, device: object) -> None:
     task = build.tasks[0]
     from tvm import auto_scheduler

@@ -20,7 +20,7 @@ from edgetvm.models.factory import build_module
 from edgetvm.models.onnx_file import open_session, read_onnx, settle_input_shape
 from edgetvm.models.reference import Float32Array, forward_errors, shape_text, single_float32
 from edgetvm.models.weights import initialise, load_checkpoint
-from edgetvm.recipe import Recipe, load_recipe
+from edgetvm.recipe import Recipe, list_recipes, load_recipe
 
 _OWN_MODELS = "edgetvm.models."
 
@@ -134,7 +134,7 @@ def resolve_network(
                 f"--weights cannot be combined with {model}: an ONNX file holds its weights."
             )
         path = Path(model).resolve()
-        return _open_onnx(_slug(path.stem), path.stem, path, input_shape)
+        return _open_onnx(_own_name(path.stem, recipes), path.stem, path, input_shape)
     if ":" not in model:
         recipe = load_recipe(model, recipes)
         if input_shape is not None:
@@ -147,7 +147,7 @@ def resolve_network(
         )
     title = model.partition(":")[2]
     recipe = Recipe(factory=model, input_shape=input_shape, title=title)
-    return _open_module(_slug(title), recipe, weights)
+    return _open_module(_own_name(title, recipes), recipe, weights, argument=model)
 
 
 def network_from_source(
@@ -173,10 +173,13 @@ def network_from_source(
         title=title,
         seed=source.seed,
     )
-    return _open_module(name, recipe, Path(source.weights) if source.weights else None)
+    weights = Path(source.weights) if source.weights else None
+    return _open_module(name, recipe, weights, source.argument)
 
 
-def _open_module(name: str, recipe: Recipe, weights: Path | None) -> Network:
+def _open_module(
+    name: str, recipe: Recipe, weights: Path | None, argument: str | None = None
+) -> Network:
     module = build_module(recipe.factory, recipe.options, recipe.seed).eval()
     if weights is not None:
         weights = weights.resolve()
@@ -185,6 +188,7 @@ def _open_module(name: str, recipe: Recipe, weights: Path | None) -> Network:
         with forward_errors(name, recipe.input_shape):
             initialise(module, recipe.input_shape, recipe.seed)
     source = Source(
+        argument=argument or name,
         reference=recipe.factory,
         options=recipe.options,
         seed=recipe.seed,
@@ -211,6 +215,7 @@ def _open_onnx(name: str, title: str, path: Path, input_shape: tuple[int, ...] |
     shape = settle_input_shape(path, summary.input_shape, input_shape)
     recipe = Recipe(factory=str(path), input_shape=shape, title=title)
     source = Source(
+        argument=str(path),
         reference=str(path),
         options={},
         seed=recipe.seed,
@@ -244,6 +249,10 @@ def _require_unchanged(path: Path, sha256: str) -> None:
     )
 
 
-def _slug(text: str) -> str:
-    """Make a folder name of letters, digits, underscores and dots."""
-    return re.sub(r"[^a-z0-9_.]+", "_", text.lower()).strip("._") or "network"
+def _own_name(text: str, recipes: Path) -> str:
+    """Name the bundle's folder of a user's network: letters, digits, underscores and dots.
+
+    A recipe's name is left to the recipe, whose bundle would be overwritten.
+    """
+    name = re.sub(r"[^a-z0-9_.]+", "_", text.lower()).strip("._") or "network"
+    return f"{name}_own" if name in list_recipes(recipes) else name

@@ -11,7 +11,7 @@ from edgetvm.errors import CompileError, one_line
 from edgetvm.files import replacing
 from edgetvm.stages.build.linker import link_library
 from edgetvm.stages.export.constant_folding import fold_constants
-from edgetvm.stages.export.optimise import AUTO_SCHEDULER
+from edgetvm.stages.export.optimise import AUTO_SCHEDULER, fuse_for_default_schedules
 
 # Run already, by edgetvm.stages.export.optimise; run again they would only cost time, and
 # layouts would be rewritten twice.
@@ -26,16 +26,28 @@ _PASSES_DONE = [
 ]
 
 
-def build_untuned(
-    fused: tvm.IRModule, target: tvm.target.Target, link_triple: str, output: Path
-) -> None:
-    """Build `fused` with TVM's default schedules into the shared library `output`.
+CODE_GENERATION = {"tir.disable_cse_tir": True}
+"""How kernels are generated, the same for candidates and for libraries.
+
+TIR's elimination of common subexpressions takes almost half of a build, and LLVM does it again.
+"""
+
+
+def build_untuned(relay_json: str, tvm_target: str, link_triple: str, output: Path) -> None:
+    """Build a network with TVM's default schedules into the shared library `output`.
+
+    Parameters
+    ----------
+    relay_json : the imported network, as ``tvm.ir.save_json`` writes it; text, so that this can
+        run in a process of its own.
 
     Raises
     ------
     CompileError
         TVM cannot lower or generate code for an operator, or linking failed.
     """
+    target = tvm.target.Target(tvm_target)
+    fused = fuse_for_default_schedules(tvm.ir.load_json(relay_json), target)
     _build(fused, target, link_triple, output, config={})
 
 
@@ -79,7 +91,9 @@ def _build(
     output: Path,
     config: dict[str, bool],
 ) -> None:
-    context = tvm.transform.PassContext(opt_level=3, config=config, disabled_pass=_PASSES_DONE)
+    context = tvm.transform.PassContext(
+        opt_level=3, config={**config, **CODE_GENERATION}, disabled_pass=_PASSES_DONE
+    )
     try:
         with target, context:
             factory = relay.build(fused, target=target)

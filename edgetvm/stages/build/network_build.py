@@ -1,10 +1,11 @@
 """One network on its way to a bundle: exported once, built untuned and tuned, packed."""
 
+import multiprocessing
 import shutil
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -25,11 +26,12 @@ from edgetvm.manifest import (
 )
 from edgetvm.measurement import utc_now
 from edgetvm.models.network import Network
+from edgetvm.stages.build.interrupts import leave_interrupts_to_parent
 from edgetvm.stages.build.library import build_tuned, build_untuned
 from edgetvm.stages.build.linker import describe_library
 from edgetvm.stages.build.records import Record, best_times
 from edgetvm.stages.build.tasks import NetworkTask, extract_tasks
-from edgetvm.stages.export.optimise import fuse_for_auto_scheduler, fuse_for_default_schedules
+from edgetvm.stages.export.optimise import fuse_for_auto_scheduler
 from edgetvm.stages.export.relay_import import import_network
 from edgetvm.target_profile import TargetProfile
 
@@ -41,6 +43,8 @@ class NetworkBuild:
     ----------
     golden_input, golden_output : float32; the output is the reference's.
     tasks : the network's tuning tasks.
+
+    The untuned library is built from the start, in a process of its own beside everything else.
 
     Raises
     ------
@@ -55,21 +59,27 @@ class NetworkBuild:
         self.golden_input: NDArray[np.float32] = network.golden_input()
         self.golden_output: NDArray[np.float32] = network.reference_output(self.golden_input)
         self._target = tvm.target.Target(profile.tvm_target)
-        self._relay = import_network(network)
-        self._fused = fuse_for_auto_scheduler(self._relay, self._target)
-        self.tasks: list[NetworkTask] = extract_tasks(self._fused, profile, threads)
         self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-build-")
         self._tuned_with: dict[str, float] = {}
+        relay = import_network(network)
+        self._worker = ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), initializer=leave_interrupts_to_parent
+        )
+        self._untuned = self._worker.submit(
+            build_untuned,
+            tvm.ir.save_json(relay),
+            profile.tvm_target,
+            profile.link_triple,
+            self._path(UNTUNED_LIBRARY),
+        )
+        self._fused = fuse_for_auto_scheduler(relay, self._target)
+        self.tasks: list[NetworkTask] = extract_tasks(self._fused, profile, threads)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
+        self._worker.shutdown()
         self._folder.cleanup()
 
     @property
@@ -77,25 +87,23 @@ class NetworkBuild:
         """AutoScheduler's keys of the network's tasks."""
         return {task.workload_key for task in self.tasks}
 
-    def build_untuned(self) -> Path:
-        """Build the library with TVM's default schedules."""
-        fused = fuse_for_default_schedules(self._relay, self._target)
-        library = self._path(UNTUNED_LIBRARY)
-        build_untuned(fused, self._target, self.profile.link_triple, library)
-        return library
+    def untuned_library(self) -> Path:
+        """Wait for the library with TVM's default schedules."""
+        self._untuned.result()
+        return self._path(UNTUNED_LIBRARY)
 
     def build_tuned(self, records: list[Record]) -> Path:
         """Build the library with the best of `records` for each task.
 
-        Without a single record it is the untuned library, which :meth:`build_untuned` must have
-        made: AutoScheduler's NHWC form of a network is slow untuned.
+        Without a single record it is the untuned library: AutoScheduler's NHWC form of a network is
+        slow untuned.
         """
         library = self._path(TUNED_LIBRARY)
         self._tuned_with = best_times(records)
         if self._tuned_with:
             build_tuned(self._fused, self._target, self.profile.link_triple, library, records)
         else:
-            library.write_bytes(self._path(UNTUNED_LIBRARY).read_bytes())
+            shutil.copyfile(self.untuned_library(), library)
         return library
 
     def task_summaries(self) -> Iterable[TaskSummary]:

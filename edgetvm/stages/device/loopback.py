@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,23 +22,27 @@ def loopback_server() -> Iterator[Address]:
         The server does not come up.
     """
     command = [sys.executable, "-m", "edgetvm.serve", "--port", "0", "--until-stdin-closes"]
-    # A session of its own keeps Ctrl-C from ending the server in the middle of a trial.
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as server:
+    with (
+        # A file, because a pipe that nobody reads would fill up and block the server.
+        tempfile.TemporaryFile() as log,
+        # A session of its own keeps Ctrl-C from ending the server in the middle of a trial.
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        ) as server,
+    ):
         assert server.stdin
         assert server.stdout
         try:
             line = server.stdout.readline()
             if not line.startswith("listening on "):
-                _, reason = server.communicate(timeout=10)
-                last = (reason.strip().splitlines() or ["no message"])[-1]
-                raise DeviceError(f"This machine's own server did not start: {last}")
+                log.seek(0)
+                reason = (log.read().decode().strip().splitlines() or ["no message"])[-1]
+                raise DeviceError(f"This machine's own server did not start: {reason}")
             yield Address.parse(line.removeprefix("listening on ").split()[0])
         finally:
             server.stdin.close()

@@ -25,6 +25,11 @@ _NHWC = {
     "nn.global_avg_pool2d": ["NHWC"],
 }
 
+_NOTHING_LEFT_TO_DO = ["SimplifyExpr", "SimplifyExprPostAlterOp"]
+"""Two seconds of pattern matching for casts, transposes and like-shaped zeros, which the import
+into inference form has removed. TVM's own schedules get them all the same, as the stock path does.
+"""
+
 # TVM asks for its build flags, a map of a hundred strings, once for every axis of every tensor
 # that it lowers; half the time of a build went there.
 te_compiler.libinfo = functools.cache(te_compiler.libinfo)
@@ -71,7 +76,7 @@ def _optimise_and_fuse(
     context = tvm.transform.PassContext(
         opt_level=3,
         config=AUTO_SCHEDULER if auto_scheduler else {},
-        disabled_pass=["FoldConstant"],
+        disabled_pass=["FoldConstant", *(_NOTHING_LEFT_TO_DO if auto_scheduler else [])],
     )
     with target, context:
         mod = fold_constants(passes(mod))

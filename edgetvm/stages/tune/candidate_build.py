@@ -3,11 +3,9 @@
 A worker that crashes or takes too long is replaced; its candidate has failed and the others go on.
 """
 
-import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import tvm
@@ -16,6 +14,8 @@ from tvm.auto_scheduler.measure import MeasureErrorNo
 from tvm.contrib.popen_pool import PopenPoolExecutor, StatusKind
 
 from edgetvm.errors import one_line
+from edgetvm.stages.build.interrupts import leave_interrupts_to_parent
+from edgetvm.stages.build.library import CODE_GENERATION
 from edgetvm.stages.build.linker import link_candidate
 
 BUILD_TIMEOUT_S = 20
@@ -43,7 +43,7 @@ class CandidateBuilder:
 
     def __init__(self, workers: int) -> None:
         self._pool = PopenPoolExecutor(
-            max_workers=workers, timeout=BUILD_TIMEOUT_S, initializer=_leave_interrupts_to_parent
+            max_workers=workers, timeout=BUILD_TIMEOUT_S, initializer=leave_interrupts_to_parent
         )
         self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-candidates-")
         self._serial = 0
@@ -51,12 +51,7 @@ class CandidateBuilder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         del self._pool
         self._folder.cleanup()
 
@@ -105,7 +100,8 @@ def build_candidate(job: tuple[Any, str]) -> tuple[int, str, str, tuple[Any, ...
     except Exception as err:  # noqa: BLE001 - whatever TVM raises is the candidate's failure
         return MeasureErrorNo.INSTANTIATION_ERROR, one_line(err), "", ()
     try:
-        module = tvm.build(schedule, tensors, target=task.target)
+        with tvm.transform.PassContext(opt_level=3, config=CODE_GENERATION):
+            module = tvm.build(schedule, tensors, target=task.target)
         objects = Path(library).with_suffix(".o")
         module.save(str(objects))
         link_candidate([objects], Path(library))
@@ -114,8 +110,3 @@ def build_candidate(job: tuple[Any, str]) -> tuple[int, str, str, tuple[Any, ...
         return MeasureErrorNo.COMPILE_HOST, one_line(err), "", ()
     shapes = ((tuple(int(extent) for extent in t.shape), str(t.dtype)) for t in tensors)
     return MeasureErrorNo.NO_ERROR, "", library, tuple(shapes)
-
-
-def _leave_interrupts_to_parent() -> None:
-    """Ctrl-C reaches the whole process group; only the parent shall act on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,6 +7,7 @@ by one.
 
 import random
 from collections.abc import Iterable
+from itertools import islice
 
 from tvm import auto_scheduler
 from tvm.auto_scheduler.loop_state import StateObject
@@ -24,6 +25,9 @@ SAMPLED = 32
 
 EVOLUTION_COUNT = 8
 """Fewest candidates for which a round evolves its samples."""
+
+HINTS = 2
+"""Schedules that are tried first, from each store of another target or thread count."""
 
 ELITE = 32
 """Best measured candidates that enter each evolution."""
@@ -58,6 +62,7 @@ class TaskSearch:
         )
         self._measured: set[str] = set()
         self._elite: list[tuple[float, StateObject]] = []
+        self._hints: list[StateObject] = []
 
     def note(self, state: StateObject, seconds: float | None) -> None:
         """Remember that `state` was measured; `seconds` is None if it failed."""
@@ -72,15 +77,22 @@ class TaskSearch:
         for state, seconds in states:
             self.note(self._bounded(state), seconds)
 
+    def hint(self, states: Iterable[StateObject]) -> None:
+        """Propose the first `HINTS` of `states` before anything else."""
+        self._hints += islice(states, HINTS)
+
     def propose(self, count: int) -> list[auto_scheduler.MeasureInput]:
         """Return up to `count` candidates that were not measured yet, most promising first.
 
         Fewer, or none, mean that the space is all but exhausted.
         """
-        sampled = list(self._policy.sample_initial_population())
-        by_chance = self._random.sample(sampled, len(sampled))
-        chosen = self._unseen(self._by_model(sampled, count), count - round(count * RANDOM_SHARE))
-        chosen += self._unseen(by_chance, count - len(chosen))
+        chosen = self._unseen(self._hints, count)
+        if len(chosen) < count:
+            sampled = list(self._policy.sample_initial_population())
+            by_chance = self._random.sample(sampled, len(sampled))
+            by_model_count = count - len(chosen) - round(count * RANDOM_SHARE)
+            chosen += self._unseen(self._by_model(sampled, count), max(0, by_model_count))
+            chosen += self._unseen(by_chance, count - len(chosen))
         return [auto_scheduler.MeasureInput(self._task, state) for state in chosen]
 
     def _by_model(self, sampled: list[StateObject], count: int) -> list[StateObject]:

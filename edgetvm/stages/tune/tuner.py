@@ -50,7 +50,8 @@ class TuningProgress:
     Attributes
     ----------
     trials_planned : of this run.
-    deadline_s : end of the run on the monotonic clock; None without a time budget.
+    started_s, ended_s : of the run, on the monotonic clock; None until it has ended.
+    deadline_s : latest end of the run; None without a time budget.
     resumed : records of these tasks that earlier runs left.
     current : index of the task being tuned.
     failures : failed trials of this run by kind.
@@ -61,6 +62,7 @@ class TuningProgress:
     trials_planned: int
     started_s: float
     deadline_s: float | None = None
+    ended_s: float | None = None
     resumed: int = 0
     trials: int = 0
     current: int | None = None
@@ -129,6 +131,17 @@ class Tuner:
         self._learn(known)
         self.progress.resumed = len(known)
 
+    def take_hints(self, records: list[Record]) -> None:
+        """Let each task begin with the best schedules that another store has for it."""
+        valid = [(seconds, r[0]) for r in records if (seconds := cost_s(r[1])) is not None]
+        best_first = sorted(valid, key=lambda entry: entry[0])
+        for task, search in zip(self._tasks, self._searches, strict=True):
+            search.hint(
+                measure_input.state
+                for _, measure_input in best_first
+                if measure_input.task.workload_key == task.workload_key
+            )
+
     def stop(self) -> None:
         """Ask the run to end after the trial that is being measured."""
         self._stopped = True
@@ -153,6 +166,7 @@ class Tuner:
                 break
             self._on_change(progress)
             self._round(progress.current, self._round_size())
+        progress.ended_s = time.monotonic()
         self._on_change(progress)
         if progress.trials and all(state.best_s is None for state in progress.tasks):
             kind, reason = next(iter(progress.first_reasons.items()))
