@@ -54,6 +54,7 @@ def stock(model: str, threads: int, library: Path) -> dict[str, float]:
     traced = torch.jit.trace(network.module, torch.from_numpy(network.golden_input()))
     mod, params = relay.frontend.from_pytorch(traced, [("input", network.input_shape)])
     with tvm.transform.PassContext(opt_level=3):
+        mod = relay.transform.InferType()(mod)
         mod = relay.transform.ConvertLayout({"nn.conv2d": ["NHWC", "default"]})(mod)
     laps.lap(STEPS[0])
     auto_scheduler.extract_tasks(mod["main"], params, target)
