@@ -16,7 +16,7 @@ from edgetvm.manifest import TUNED_LIBRARY, list_bundles, read_manifest, write_m
 from edgetvm.models.network import resolve_network
 from edgetvm.stages.build.linker import describe_library, link_candidate
 from edgetvm.stages.build.network_build import NetworkBuild
-from edgetvm.stages.build.records import best_times, count_failures, parse_records, record_line
+from edgetvm.stages.build.records import best_times, parse_records, record_line
 from edgetvm.stages.device.library import check_on_device
 from edgetvm.stages.export.relay_import import import_network
 from edgetvm.target_profile import load_target_profile
@@ -119,12 +119,6 @@ def test_a_record_that_tvm_does_not_take_is_named(build: NetworkBuild) -> None:
     line = record_line(one_record_a_task(build)[0])  # type: ignore[arg-type]
     with pytest.raises(RecordError, match="TVM does not read"):
         parse_records([line.replace('[["', '[[["', 1)])
-
-
-def test_failures_are_counted_by_kind(build: NetworkBuild) -> None:
-    (measure_input, _), *_ = one_record_a_task(build)  # type: ignore[misc]
-    failed = auto_scheduler.MeasureResult([1e10], 6, "slow", 0.1, 0.0)
-    assert count_failures([(measure_input, failed)]) == {"compiles too long": 1}
 
 
 def test_records_of_a_failed_trial_tune_nothing(build: NetworkBuild) -> None:

@@ -1,7 +1,6 @@
 """Record lines in and out: TVM's text form and its objects."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from statistics import fmean
 
@@ -68,9 +67,3 @@ def best_times(records: Iterable[Record]) -> dict[str, float]:
         if seconds is not None and seconds < best.get(key, float("inf")):
             best[key] = seconds
     return best
-
-
-def count_failures(records: Iterable[Record]) -> Counter[str]:
-    """Count failed trials by kind."""
-    numbers = (int(result.error_no) for _, result in records)
-    return Counter(FAILURE_NAMES.get(number, "unknown") for number in numbers if number)
