@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test quick lint bench clean
+.PHONY: demo test quick lint bench zoo clean
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("edgetvm needs Python 3.11: make PYTHON=python3.11" if sys.version_info[:2] != (3, 11) else 0)'
@@ -29,6 +29,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/pipeline.py
+
+zoo: $(INSTALLED)  ## build and verify every model, also the slow ones; takes up where it ended
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo.py
 
 clean:
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache

@@ -44,7 +44,7 @@ def stock(model: str, threads: int, library: Path) -> dict[str, float]:
     from tvm import auto_scheduler, relay
 
     import edgetvm.stages  # noqa: F401 - TVM's environment, for both sides alike
-    from edgetvm.models.network import resolve_network
+    from edgetvm.models.resolve import resolve_network
     from edgetvm.stages.host_target import detect_host_profile
 
     network, profile = resolve_network(model, ROOT / "compile"), detect_host_profile()
@@ -75,7 +75,7 @@ def edgetvm(model: str, threads: int, library: Path) -> dict[str, float]:
     import tvm
 
     import edgetvm.stages  # noqa: F401 - before tvm
-    from edgetvm.models.network import resolve_network
+    from edgetvm.models.resolve import resolve_network
     from edgetvm.stages.build.library import build_tuned
     from edgetvm.stages.build.records import parse_records
     from edgetvm.stages.build.tasks import extract_tasks

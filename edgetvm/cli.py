@@ -56,7 +56,7 @@ def require_host_packages() -> None:
 
 
 class Shape(click.ParamType[tuple[int, ...]]):
-    """Four comma-separated positive numbers: N,C,H,W."""
+    """Two to four comma-separated positive numbers; N,C,H,W for images."""
 
     name = "n,c,h,w"
 
@@ -65,8 +65,8 @@ class Shape(click.ParamType[tuple[int, ...]]):
         if isinstance(value, tuple):
             return value
         parts = str(value).split(",")
-        if len(parts) != 4 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-            self.fail(f"{value!r} is no shape: give four numbers such as 1,3,224,224.", param, ctx)
+        if not 2 <= len(parts) <= 4 or not all(p.isdecimal() and int(p) > 0 for p in parts):
+            self.fail(f"{value!r} is no shape: give numbers such as 1,3,224,224.", param, ctx)
         return tuple(int(part) for part in parts)
 
 

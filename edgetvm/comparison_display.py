@@ -25,6 +25,8 @@ _FIGURES = (
     "Paper",
     "Where",
     "Top-1",
+    "COCO mAP",
+    "mIoU",
     "Parameters",
     "Multiply-adds",
 )
@@ -52,18 +54,19 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             row for row in latencies if (row["Target"], row["Device"], row["Threads"]) == device
         ]
         title = "Latency on {1} ({0}), threads: {2}; median and its 95 % interval".format(*device)
-        _print_table(console, title, rows, _LATENCY)
+        print_table(console, title, rows, _LATENCY)
         references = {row["Reference runtime"] for row in rows} - {NOTHING}
         if references:
             console.print(f"Reference: {', '.join(sorted(references))}\n")
     figures = figure_rows(comparison)
-    _print_table(console, "The papers' figures, each on its own device", figures, _FIGURES)
-    _print_table(
+    print_table(console, "The papers' figures, each on its own device", figures, _FIGURES)
+    print_table(
         console, "Ratios between models, ours and the papers'", ratio_rows(comparison), _RATIOS
     )
 
 
-def _print_table(console: Console, title: str, rows: Sequence[Row], headers: Sequence[str]) -> None:
+def print_table(console: Console, title: str, rows: Sequence[Row], headers: Sequence[str]) -> None:
+    """Print those columns of `rows` that `headers` names and that say anything."""
     if not rows:
         return
     shown = [header for header in headers if any(row[header] != NOTHING for row in rows)]

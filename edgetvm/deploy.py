@@ -20,6 +20,7 @@ from edgetvm.manifest import (
     UNTUNED_LIBRARY,
     Manifest,
     list_bundles,
+    read_golden,
     read_manifest,
 )
 from edgetvm.measurement import DeviceInfo, Measurement, Run, utc_now, write_run
@@ -168,16 +169,16 @@ def _deploy(bundle: Path, manifest: Manifest, address: "Address", options: Deplo
 
     session = DeviceSession(address, manifest.threads, SESSION_TIMEOUT_S)
     check_bundle_fits(session.info, manifest, address)
-    golden = np.load(bundle / GOLDEN)
+    data, golden = read_golden(bundle / GOLDEN)
     tuned = RemoteLibrary(session, bundle / TUNED_LIBRARY, manifest.input_name)
     untuned = RemoteLibrary(session, bundle / UNTUNED_LIBRARY, manifest.input_name)
-    untuned.check(golden["input"], golden["output"], manifest.tolerance)
-    error = tuned.check(golden["input"], golden["output"], manifest.tolerance)
+    untuned.check(data, golden, manifest.tolerance)
+    error = tuned.check(data, golden, manifest.tolerance)
     contenders = {
         "untuned": Contender.of_library(untuned),
         "tuned": Contender.of_library(tuned),
     }
-    reference = _reference(manifest, golden["input"]) if options.rpc is None else None
+    reference = _reference(manifest, data) if options.rpc is None else None
     if reference is not None:
         contenders["reference"] = Contender.of_callable(reference)
     timed = time_interleaved(contenders, options.repeat)
@@ -211,7 +212,7 @@ def _reference(manifest: Manifest, data: NDArray[np.float32]) -> Callable[[], No
     if importlib.util.find_spec("torch") is None:
         notes.print("PyTorch is not installed here, so it is not timed")
         return None
-    from edgetvm.models.network import network_from_source
+    from edgetvm.models.resolve import network_from_source
 
     try:
         network = network_from_source(

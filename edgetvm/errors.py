@@ -49,6 +49,9 @@ INTERRUPTED_EXIT_CODE = 130
 """Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
 
 
+_NAMES_IN_A_MESSAGE = 12
+
+
 def one_line(error: BaseException, limit: int = 200) -> str:
     """Condense a foreign exception into its telling line, for use inside a message of ours.
 
@@ -63,9 +66,13 @@ def one_line(error: BaseException, limit: int = 200) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the tail of a message on an unknown name: the nearest three, else all known names."""
+    """Return the tail of a message on an unknown name: the nearest three, or all if none is near.
+
+    Of many names the nearest three are all that a message can hold.
+    """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    many = len(names) > _NAMES_IN_A_MESSAGE
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.0 if many else 0.5)
     if near:
         return f"did you mean {', '.join(near)}?"
     return f"known: {', '.join(names)}." if names else "none is known."

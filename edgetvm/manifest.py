@@ -1,21 +1,27 @@
 """The bundle: a folder with everything that a device needs to run and check one network.
 
 ``library.so`` (tuned), ``untuned.so`` (TVM's default schedules), ``golden.npz`` (``input`` and the
-reference's ``output``, float32) and ``manifest.json``, which is written last: a folder without
-one is not a bundle.
+reference's ``output_0``, ``output_1`` and so on, float32) and ``manifest.json``, which is written
+last: a folder without one is not a bundle.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from edgetvm import __version__
 from edgetvm.errors import UsageError
 from edgetvm.files import read_json, write_json
+from edgetvm.recipe import Compression, Normalisation
 
-SCHEMA_VERSION = 1
+Floats = NDArray[np.float32]
+
+SCHEMA_VERSION = 2
 MANIFEST, TUNED_LIBRARY, UNTUNED_LIBRARY, GOLDEN = (
     "manifest.json",
     "library.so",
@@ -34,6 +40,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     options : keyword arguments of the factory.
     weights : checkpoint file; empty for random weights from `seed`.
     weights_sha256 : of the checkpoint or ONNX file; empty for random weights.
+    key_map : that renamed the checkpoint's keys; empty if they were ours.
+    compression : that the weights went through.
     """
 
     argument: str
@@ -42,6 +50,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int
     weights: str
     weights_sha256: str
+    key_map: str = ""
+    compression: Compression | None = None
 
 
 class TaskSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,8 +97,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     source: Source
     input_name: str
     input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
+    output_shapes: tuple[tuple[int, ...], ...]
     parameters: int
+    normalisation: Normalisation | None
     target: str
     tvm_target: str
     features: tuple[str, ...]
@@ -154,6 +165,19 @@ def read_manifest(bundle: Path) -> Manifest:
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
     """Write the manifest, which makes the folder a bundle."""
     write_json(bundle / MANIFEST, manifest)
+
+
+def write_golden(path: Path, data: Floats, outputs: Sequence[Floats]) -> None:
+    """Write a golden input and the reference's outputs for it."""
+    named = {f"output_{index}": output for index, output in enumerate(outputs)}
+    np.savez(path, input=data, **named)  # type: ignore[arg-type] # NumPy types it as a flag
+
+
+def read_golden(path: Path) -> tuple[Floats, tuple[Floats, ...]]:
+    """Read a golden input and the reference's outputs."""
+    with np.load(path) as golden:
+        count = len(golden.files) - 1
+        return golden["input"], tuple(golden[f"output_{index}"] for index in range(count))
 
 
 def list_bundles(folder: Path) -> list[Path]:

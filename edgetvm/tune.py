@@ -34,6 +34,7 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None = None
     rpc: str | None = None
     weights: Path | None = None
+    weights_from: str | None = None
     input_shape: tuple[int, ...] | None = None
     drop_bad_records: bool = False
 
@@ -47,7 +48,10 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of one inference.")
 @click.option("--rpc", metavar="HOST[:PORT]", help="Device; without it this machine.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Checkpoint: .pth, .safetensors.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Checkpoint: .pth, .safetensors, .dcz."
+)
+@click.option("--weights-from", metavar="SOURCE", help="Whose keys it has, such as torchvision.")
 @click.option("--input-shape", type=Shape(), help="Input of a network of your own.")
 @click.option("--drop-bad-records", is_flag=True, help="Move unreadable record lines away.")
 @click.option("--list", "list_only", is_flag=True, help="List models and targets, and stop.")
@@ -82,7 +86,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     EdgetvmError
         Of every kind; records measured until then are kept.
     """
-    from edgetvm.models.network import resolve_network
+    from edgetvm.models.resolve import resolve_network
     from edgetvm.stages.build.network_build import NetworkBuild
     from edgetvm.stages.build.records import parse_records
     from edgetvm.stages.device.library import check_on_device
@@ -97,7 +101,11 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     with ExitStack() as stack:
         with notes.status("loading the network"):
             network = resolve_network(
-                options.model, folders.recipes, options.input_shape, options.weights
+                options.model,
+                folders.recipes,
+                options.input_shape,
+                options.weights,
+                options.weights_from,
             )
         notes.print(
             f"{network.title} for {profile.name} ({profile.title}), {threads} thread(s), "

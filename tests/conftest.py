@@ -1,5 +1,6 @@
 """Fixtures: a project folder of one's own, commands run in this process, a loopback device."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+
+# PyTorch's threads and TVM's spin while they wait; on two cores they keep each other from work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import edgetvm.stages  # noqa: F401 - sets the environment before a test imports TVM
 from edgetvm.cli import run_command
@@ -70,7 +74,7 @@ def invoke(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="session")
 def build() -> Iterator["NetworkBuild"]:
     """The tiny network, exported for this machine; tests leave it as they find it."""
-    from edgetvm.models.network import resolve_network
+    from edgetvm.models.resolve import resolve_network
     from edgetvm.stages.build.network_build import NetworkBuild
     from edgetvm.stages.host_target import detect_host_profile
 

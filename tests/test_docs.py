@@ -8,7 +8,9 @@ import click
 import pytest
 
 from edgetvm.compare import compare
+from edgetvm.compress import compress
 from edgetvm.deploy import deploy
+from edgetvm.models.__main__ import models
 from edgetvm.serve import serve
 from edgetvm.tune import tune
 
@@ -18,7 +20,9 @@ DOCUMENTS = sorted(
     for path in ROOT.rglob("*.md")
     if not {".venv", "build", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
-COMMANDS = {str(command.name): command for command in (tune, deploy, compare, serve)}
+COMMANDS = {
+    str(command.name): command for command in (tune, deploy, compare, serve, compress, models)
+}
 COMMAND_LINES = sorted(
     {
         match.group(0)

@@ -16,7 +16,7 @@ LAYERS = (
     ("models", "paper"),
     ("stages",),
     ("cli", "tuning_display", "comparison_display"),
-    ("tune", "deploy", "serve", "compare"),
+    ("tune", "deploy", "serve", "compare", "compress"),
 )
 # Within the layer of the stages, in the order of the flow.
 STAGES = (("export",), ("build", "host_target"), ("device",), ("tune",))
@@ -50,6 +50,8 @@ def level(name: str, layers: tuple[tuple[str, ...], ...]) -> int:
 
 def layer_of(dotted: str) -> int:
     parts = dotted.split(".")
+    if parts[-1] == "__main__":  # a command that bears the name of a package
+        return len(LAYERS) - 1
     return level(parts[1] if len(parts) > 1 and parts[1] != "__version__" else "edgetvm", LAYERS)
 
 

@@ -29,7 +29,7 @@ def read_onnx(path: Path) -> OnnxSummary:
     Raises
     ------
     UsageError
-        The file is missing or invalid, or has not exactly one float32 input and output.
+        The file is missing or invalid, has not exactly one input, or not float32 ones.
     """
     import onnx
 
@@ -44,10 +44,10 @@ def read_onnx(path: Path) -> OnnxSummary:
             f"{path} is not a valid ONNX file ({one_line(err)}). Export the network again."
         ) from err
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    network_input = _single_float32(
-        path, "input", [value for value in graph.input if value.name not in weights]
-    )
-    _single_float32(path, "output", list(graph.output))
+    network_input = _single_input(path, [v for v in graph.input if v.name not in weights])
+    _require_float32(path, "input", network_input)
+    for output in graph.output:
+        _require_float32(path, "output", output)
     axes = network_input.type.tensor_type.shape.dim
     statistics = {
         name
@@ -117,23 +117,26 @@ def open_session(path: Path, threads: int | None = None) -> Any:
         ) from err
 
 
-def _single_float32(path: Path, kind: str, values: list[Any]) -> Any:
+def _single_input(path: Path, values: list[Any]) -> Any:
+    if len(values) != 1:
+        names = ", ".join(value.name for value in values) or "none"
+        raise UsageError(
+            f"{path} has {len(values)} inputs ({names}); edgetvm takes networks with one. "
+            "Export the network with a single input."
+        )
+    return values[0]
+
+
+def _require_float32(path: Path, kind: str, value: Any) -> None:
     import onnx
 
-    names = ", ".join(value.name for value in values) or "none"
-    if len(values) != 1:
-        raise UsageError(
-            f"{path} has {len(values)} {kind}s ({names}); edgetvm takes networks with one. "
-            f"Export the network with a single {kind}."
-        )
-    element = values[0].type.tensor_type.elem_type
+    element = value.type.tensor_type.elem_type
     if element != onnx.TensorProto.FLOAT:
         found = onnx.TensorProto.DataType.Name(element).lower()
         raise UsageError(
-            f"{path}: {kind} {names} is {found}; edgetvm takes float32 only. Export the network "
-            f"with a float32 {kind}."
+            f"{path}: {kind} {value.name} is {found}; edgetvm takes float32 only. Export the "
+            f"network with a float32 {kind}."
         )
-    return values[0]
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:

@@ -32,14 +32,19 @@ def forward_errors(name: str, input_shape: tuple[int, ...]) -> Iterator[None]:
         ) from err
 
 
-def single_float32(name: str, output: object) -> Float32Array:
-    """Return the output of the network `name` as an array.
+def float32_outputs(name: str, output: object) -> tuple[Float32Array, ...]:
+    """Return the outputs of the network `name`, one tensor or several, as arrays.
 
     Raises
     ------
     UsageError
-        `output` is not one float32 tensor.
+        `output` is neither a float32 tensor nor a tuple or list of them.
     """
+    values = output if isinstance(output, tuple | list) and output else [output]
+    return tuple(_float32(name, value) for value in values)
+
+
+def _float32(name: str, output: object) -> Float32Array:
     # NumPy lacks some of PyTorch's types, so the type is looked at before the conversion.
     if isinstance(output, torch.Tensor) and output.dtype == torch.float32:
         output = output.detach().numpy()
@@ -48,7 +53,7 @@ def single_float32(name: str, output: object) -> Float32Array:
     dtype = getattr(output, "dtype", None)
     found = f"a tensor of {dtype}" if dtype else f"a {type(output).__name__}"
     raise UsageError(
-        f"{name} returns {found}; edgetvm takes networks that return one float32 tensor. "
+        f"{name} returns {found}; edgetvm takes networks that return float32 tensors. "
         "Wrap it in one that does."
     )
 

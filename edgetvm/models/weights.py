@@ -1,5 +1,6 @@
 """Weights of a network: random ones that keep its activations alive, or those of a checkpoint."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -8,6 +9,9 @@ import torch
 from torch import nn
 
 from edgetvm.errors import UsageError, one_line
+from edgetvm.models.deep_compression import unpack
+from edgetvm.models.key_map import load_key_map
+from edgetvm.models.layers import ResidualNorm2d
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -15,8 +19,13 @@ _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _MINIMUM_VALUES = 16
 """Fewer values a channel give no usable statistics; those of the whole tensor stand in."""
 
+_CALIBRATION_PIXELS = 500_000
+
 _SHIFT = 0.3
 """Standard deviation of biases, so that channels differ and a lost bias shows."""
+
+_RESIDUAL_SCALE = 0.25
+"""With many full-sized random branches a network turns rounding errors of 1e-7 into 1e-4."""
 
 _LEAST_SCALE = 1e-3
 """An output that varies less is constant but for rounding, which must not be magnified."""
@@ -42,16 +51,29 @@ def initialise(network: nn.Module, input_shape: tuple[int, ...], seed: int) -> N
     with torch.no_grad():
         for module in network.modules():
             _draw(module, generator)
-        _calibrate(network, torch.randn(input_shape, generator=generator))
+        images = _calibration_batch(input_shape)
+        _calibrate(network, torch.randn(images, *input_shape[1:], generator=generator))
 
 
-def load_checkpoint(network: nn.Module, path: Path) -> None:
+def _calibration_batch(input_shape: tuple[int, ...]) -> int:
+    """Return how many inputs to calibrate with: as many as take little time, 4 at the most.
+
+    Gates of squeeze-and-excite see one value a channel and input; with a single input they fit
+    that one and let others grow out of bounds.
+    """
+    return min(4, max(1, _CALIBRATION_PIXELS // math.prod(input_shape[2:])))
+
+
+def load_checkpoint(network: nn.Module, path: Path, key_map: str = "") -> None:
     """Load the state dict in `path` into `network`; nothing changes if it does not fit.
 
     Parameters
     ----------
-    path : ``.safetensors``, or ``.pth`` or ``.pt`` with tensors only, perhaps below the key
-        ``state_dict``. ``num_batches_tracked`` may be missing.
+    path : ``.safetensors``, ``.dcz`` (see :mod:`edgetvm.models.deep_compression`), or ``.pth``
+        or ``.pt`` with tensors only, perhaps below the key ``state_dict``.
+        ``num_batches_tracked`` may be missing.
+    key_map : renames its keys, see :func:`edgetvm.models.key_map.load_key_map`; empty if they
+        are the network's own.
 
     Raises
     ------
@@ -59,6 +81,11 @@ def load_checkpoint(network: nn.Module, path: Path) -> None:
         The file cannot be read, or its keys or shapes are not those of the network.
     """
     stored = _read_state(path)
+    if key_map:
+        try:
+            stored = load_key_map(key_map).apply(stored)
+        except UsageError as err:
+            raise UsageError(f"{path}: {err}") from err
     wanted = network.state_dict()
     optional = {key for key in wanted if key.endswith("num_batches_tracked")}
     shared = [key for key in wanted if key in stored]
@@ -84,7 +111,8 @@ def _draw(module: nn.Module, generator: torch.Generator) -> None:
     if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
     elif isinstance(module, _NORMALISATIONS) and module.affine:
-        module.weight.uniform_(0.8, 1.2, generator=generator)
+        scale = _RESIDUAL_SCALE if isinstance(module, ResidualNorm2d) else 1.0
+        module.weight.uniform_(0.8 * scale, 1.2 * scale, generator=generator)
     else:
         return
     if module.bias is not None:
@@ -157,16 +185,20 @@ def _read_state(path: Path) -> Mapping[str, torch.Tensor]:
     state: object
     if not path.is_file():
         raise UsageError(f"{path}: there is no such checkpoint file; correct --weights.")
-    if path.suffix not in {".pth", ".pt", ".safetensors"}:
-        raise UsageError(f"{path}: a checkpoint's name must end in .pth, .pt or .safetensors.")
+    if path.suffix not in {".pth", ".pt", ".safetensors", ".dcz"}:
+        raise UsageError(
+            f"{path}: a checkpoint's name must end in .pth, .pt, .safetensors or .dcz."
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             state = load_file(path)
+        elif path.suffix == ".dcz":
+            state = unpack(path.read_bytes())
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as err:  # both readers raise many kinds, for a damaged file too
+    except Exception as err:  # the readers raise many kinds, for a damaged file too
         # PyTorch's first sentence is the reason; the others are advice that does not apply here.
         reason = one_line(err).partition(". ")[0]
         raise UsageError(

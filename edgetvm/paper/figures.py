@@ -8,6 +8,7 @@ import msgspec
 
 from edgetvm.errors import UsageError
 from edgetvm.files import read_toml
+from edgetvm.recipe import Resolution
 
 FIGURES = Path(__file__).parent / "figures"
 """The folder of papers that comes with edgetvm."""
@@ -16,6 +17,8 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Precision = Literal["float32", "float16", "int8"]
+
+_VALUES = ("top1", "coco_map", "miou", "params_m", "madds_m", "flop_m", "latency_ms")
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,22 +30,27 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     printed_as : its name as printed.
     where : table, figure or page that holds the row, such as ``Table 4``.
     source : the text that the row was read in.
-    input_resolution : side of the square input, pixels.
+    input_resolution : side of the square input, pixels; ``"512x1024"``, height first, of others.
     top1 : accuracy on ImageNet's validation set, percent.
+    coco_map : mean average precision of detection on COCO, percent; `note` names the part of COCO.
+    miou : mean intersection over union of segmentation, percent; `note` names the data set.
     params_m : parameters, millions.
     madds_m : multiply-adds of one image, millions.
     flop_m : operations of one image, millions, where multiply and add are counted apart.
     latency_ms : of one image, milliseconds, on `device`.
     device, threads, runtime, precision : what the latency was measured on and with.
     note : what a reader has to know in order not to misread the row.
+    deviation : why our own count of parameters or multiply-adds is more than 3 % off this row's.
     """
 
     model: Text
     printed_as: Text
     where: Text
     source: Text
-    input_resolution: Count | None = None
+    input_resolution: Resolution | None = None
     top1: Positive | None = None
+    coco_map: Positive | None = None
+    miou: Positive | None = None
     params_m: Positive | None = None
     madds_m: Positive | None = None
     flop_m: Positive | None = None
@@ -52,14 +60,16 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     runtime: Text | None = None
     precision: Precision = "float32"
     note: str = ""
+    deviation: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a latency of no device and a row of no value."""
+        """Refuse a latency of no device, a row of no value and a deviation from no count."""
         if (self.latency_ms is None) != (self.device is None):
             raise ValueError("latency_ms and device go together")
-        values = (self.top1, self.params_m, self.madds_m, self.flop_m, self.latency_ms)
-        if all(value is None for value in values):
-            raise ValueError("a figure needs top1, params_m, madds_m, flop_m or latency_ms")
+        if all(getattr(self, name) is None for name in _VALUES):
+            raise ValueError(f"a figure needs {', '.join(_VALUES[:-1])} or {_VALUES[-1]}")
+        if self.deviation and self.params_m is None and self.madds_m is None:
+            raise ValueError("a deviation needs params_m or madds_m")
 
     @property
     def setting(self) -> tuple[object, ...]:

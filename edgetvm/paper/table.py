@@ -86,11 +86,14 @@ def _figure_row(one: ModelComparison, beside: PublishedFigure) -> Row:
         "Precision": figure.precision,
         "Resolution": _as_printed(figure.input_resolution),
         "Top-1": f"{figure.top1:.1f} %" if figure.top1 else NOTHING,
+        "COCO mAP": _as_printed(figure.coco_map, " %"),
+        "mIoU": _as_printed(figure.miou, " %"),
         "Parameters": _as_printed(figure.params_m, " M"),
         "Multiply-adds": _as_printed(figure.madds_m, " M"),
         "Operations": _as_printed(figure.flop_m, " M"),
         "Source": figure.source,
         "Note": figure.note or NOTHING,
+        "Our count differs": figure.deviation or NOTHING,
     }
 
 
@@ -131,9 +134,11 @@ def _ratio(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
-def _as_printed(value: float | None, unit: str = "") -> str:
+def _as_printed(value: float | str | None, unit: str = "") -> str:
     # Not format_latency: three digits would claim more than the paper prints.
-    return NOTHING if value is None else f"{value:.10g}{unit}"
+    if value is None:
+        return NOTHING
+    return value if isinstance(value, str) else f"{value:.10g}{unit}"
 
 
 def _yes_or_no(value: bool | None) -> str:

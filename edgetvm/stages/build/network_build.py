@@ -8,9 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import tvm
-from numpy.typing import NDArray
 
 from edgetvm import __version__
 from edgetvm.files import replacing
@@ -22,6 +20,7 @@ from edgetvm.manifest import (
     Manifest,
     TaskSummary,
     file_sha256,
+    write_golden,
     write_manifest,
 )
 from edgetvm.measurement import utc_now
@@ -41,7 +40,7 @@ class NetworkBuild:
 
     Attributes
     ----------
-    golden_input, golden_output : float32; the output is the reference's.
+    golden_input, golden_outputs : float32; the outputs are the reference's.
     tasks : the network's tuning tasks.
 
     The untuned library is built from the start, in a process of its own beside everything else.
@@ -56,8 +55,8 @@ class NetworkBuild:
         self.network = network
         self.profile = profile
         self.threads = threads
-        self.golden_input: NDArray[np.float32] = network.golden_input()
-        self.golden_output: NDArray[np.float32] = network.reference_output(self.golden_input)
+        self.golden_input = network.golden_input()
+        self.golden_outputs = network.reference_outputs(self.golden_input)
         self._target = tvm.target.Target(profile.tvm_target)
         self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-build-")
         self._tuned_with: dict[str, float] = {}
@@ -123,7 +122,7 @@ class NetworkBuild:
         Without a manifest a folder is no bundle, so an interruption leaves none rather than a
         mixture. Runs of an earlier bundle in that folder stay.
         """
-        np.savez(self._path(GOLDEN), input=self.golden_input, output=self.golden_output)
+        write_golden(self._path(GOLDEN), self.golden_input, self.golden_outputs)
         manifest = self._manifest()
         bundle.mkdir(parents=True, exist_ok=True)
         (bundle / MANIFEST).unlink(missing_ok=True)
@@ -141,8 +140,9 @@ class NetworkBuild:
             source=network.source,
             input_name=network.input_name,
             input_shape=network.input_shape,
-            output_shape=self.golden_output.shape,
+            output_shapes=tuple(output.shape for output in self.golden_outputs),
             parameters=network.parameters,
+            normalisation=network.recipe.normalisation,
             target=profile.name,
             tvm_target=profile.tvm_target,
             features=profile.features,

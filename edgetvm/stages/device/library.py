@@ -1,6 +1,6 @@
 """A compiled network on a device: run it, check it against the reference, time it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,14 +38,14 @@ class RemoteLibrary:
             lambda: graph_executor.GraphModule(session.load_library(path)["default"](session.cpu))
         )
 
-    def run(self, data: Floats) -> Floats:
-        """Run one inference on `data` (N, C, H, W) and return the output."""
+    def run(self, data: Floats) -> tuple[Floats, ...]:
+        """Run one inference on `data` and return the outputs."""
 
-        def run() -> Floats:
+        def run() -> tuple[Floats, ...]:
             self._module.set_input(self._input_name, data)
             self._module.run()
-            output: Floats = self._module.get_output(0).numpy()
-            return output
+            count = self._module.get_num_outputs()
+            return tuple(self._module.get_output(index).numpy() for index in range(count))
 
         return self._guard(run)
 
@@ -63,21 +63,24 @@ class RemoteLibrary:
 
         return self._guard(sample)
 
-    def check(self, data: Floats, reference: Floats, tolerance: float) -> float:
-        """Run on `data`, compare with `reference`, and return the relative error.
+    def check(self, data: Floats, references: Sequence[Floats], tolerance: float) -> float:
+        """Run on `data`, compare with `references`, and return the largest relative error.
+
+        Each output is judged by its own magnitude.
 
         Raises
         ------
         NumericsError
-            The output has another shape, or its error is above `tolerance`.
+            An output has another shape, or its error is above `tolerance`.
         """
-        output = self.run(data)
-        if output.shape != reference.shape:
+        outputs = self.run(data)
+        shapes, expected = ([one.shape for one in some] for some in (outputs, references))
+        if shapes != expected:
             raise NumericsError(
-                f"{self._name} gives an output of shape {output.shape}, the reference "
-                f"{reference.shape}: report this with the bundle's manifest."
+                f"{self._name} gives outputs of the shapes {shapes}, the reference "
+                f"{expected}: report this with the bundle's manifest."
             )
-        error = relative_error(output, reference)
+        error = max(map(relative_error, outputs, references))
         if not error <= tolerance:
             raise NumericsError(
                 f"{self._name} differs from the reference by {error:.1e} (relative; allowed are "
@@ -106,4 +109,4 @@ def check_on_device(address: Address, library: Path, build: NetworkBuild) -> flo
     """
     session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
     remote = RemoteLibrary(session, library, build.network.input_name)
-    return remote.check(build.golden_input, build.golden_output, build.network.recipe.tolerance)
+    return remote.check(build.golden_input, build.golden_outputs, build.network.recipe.tolerance)

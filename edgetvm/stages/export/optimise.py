@@ -23,6 +23,7 @@ _NHWC = {
     "nn.avg_pool2d": ["NHWC"],
     "nn.global_max_pool2d": ["NHWC"],
     "nn.global_avg_pool2d": ["NHWC"],
+    "image.resize2d": ["NHWC"],
 }
 
 _NOTHING_LEFT_TO_DO = ["SimplifyExpr", "SimplifyExprPostAlterOp"]

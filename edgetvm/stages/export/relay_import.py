@@ -10,7 +10,8 @@ from tvm import relay
 from edgetvm.errors import CompileError, one_line
 from edgetvm.models.network import Network
 from edgetvm.stages.export.constant_folding import fold_constants
-from edgetvm.stages.export.rewrites import fold_batch_norm
+from edgetvm.stages.export.detection import convert_class_wise_nms
+from edgetvm.stages.export.rewrites import fold_batch_norm, make_tunable
 
 
 def import_network(network: Network) -> tvm.IRModule:
@@ -18,7 +19,7 @@ def import_network(network: Network) -> tvm.IRModule:
 
     Returns
     -------
-    Module whose ``main`` takes the network's one input and returns its one output.
+    Module whose ``main`` takes the network's one input and returns its outputs.
 
     Raises
     ------
@@ -29,6 +30,7 @@ def import_network(network: Network) -> tvm.IRModule:
         mod, params = _from_onnx(network) if network.module is None else _from_pytorch(network)
         mod["main"] = relay.build_module.bind_params_by_name(mod["main"], params)
         mod = fold_batch_norm(fold_constants(relay.transform.InferType()(mod)))
+        mod = make_tunable(mod)
         # bias_add becomes add, through which a change of layout can pass.
         mod = relay.transform.CanonicalizeOps()(relay.transform.SimplifyInference()(mod))
         return fold_constants(mod)
@@ -51,7 +53,9 @@ def _from_pytorch(network: Network) -> tuple[tvm.IRModule, dict[str, tvm.nd.NDAr
         # Tracing twice to compare is not needed: the library's output is checked.
         traced = trace(network.module, example, check_trace=False)
         inputs = [(network.input_name, network.input_shape)]
-        mod, params = relay.frontend.from_pytorch(traced, inputs)
+        mod, params = relay.frontend.from_pytorch(
+            traced, inputs, custom_convert_map={"edgetvm::class_wise_nms": convert_class_wise_nms}
+        )
         return mod, params
 
 

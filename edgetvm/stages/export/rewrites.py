@@ -1,4 +1,4 @@
-"""Rewrites of the imported Relay program: batch norm into convolutions, dense into 1x1."""
+"""Rewrites of the imported Relay program into operators that tune and run well."""
 
 from typing import Any
 
@@ -14,6 +14,8 @@ from tvm.relay.dataflow_pattern import (
     wildcard,
 )
 
+from edgetvm.stages.export.uniform_pools import AdaptivePools
+
 
 def fold_batch_norm(mod: tvm.IRModule) -> tvm.IRModule:
     """Fold each batch norm that follows a convolution (NCHW, OIHW) into its weight and bias.
@@ -21,6 +23,16 @@ def fold_batch_norm(mod: tvm.IRModule) -> tvm.IRModule:
     A batch norm anywhere else stays and becomes a multiplication and an addition later.
     """
     return _rewrite(_BatchNormAfterConv(), mod)
+
+
+def make_tunable(mod: tvm.IRModule) -> tvm.IRModule:
+    """Rewrite what AutoScheduler or the change of layout cannot deal with (NCHW).
+
+    Adaptive average pools become ordinary ones. PReLU becomes arithmetic, which changes layout
+    with the convolution before it and is fused into it. Products of matrices with constant ones
+    become dense layers.
+    """
+    return _rewrite([AdaptivePools(), _PRelu(), _BatchMatmulWithConstantWeight()], mod)
 
 
 def dense_to_conv2d(mod: tvm.IRModule) -> tvm.IRModule:
@@ -32,9 +44,11 @@ def dense_to_conv2d(mod: tvm.IRModule) -> tvm.IRModule:
     return _rewrite(_DenseWithConstantWeight(), mod)
 
 
-def _rewrite(callback: DFPatternCallback, mod: tvm.IRModule) -> tvm.IRModule:
+def _rewrite(
+    callbacks: DFPatternCallback | list[DFPatternCallback], mod: tvm.IRModule
+) -> tvm.IRModule:
     mod = relay.transform.InferType()(mod)
-    mod = tvm.IRModule.from_expr(rewrite(callback, mod["main"]))
+    mod = tvm.IRModule.from_expr(rewrite(callbacks, mod["main"]))
     return relay.transform.InferType()(mod)
 
 
@@ -60,9 +74,44 @@ class _BatchNormAfterConv(DFPatternCallback):  # type: ignore[misc]
         shift = (bias - mean) * scale
         if attrs.center:
             shift = shift + beta
-        weight = matched[self.weight][0].data.numpy() * scale.reshape(-1, 1, 1, 1)
+        weight = matched[self.weight][0].data.numpy()
+        # A depthwise weight is (channels, multiplier, H, W), the outputs in this order.
+        weight = (weight.reshape(scale.size, -1) * scale[:, None]).reshape(weight.shape)
         folded = relay.Call(conv.op, [matched[self.data][0], _const(weight)], conv.attrs)
         return relay.nn.bias_add(folded, _const(shift), axis=1)
+
+
+class _PRelu(DFPatternCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__(require_type=True)
+        self.data, self.slope = wildcard(), is_constant()
+        self.pattern = is_op("nn.prelu")(self.data, self.slope)
+
+    def callback(self, pre: Any, _post: Any, matched: Any) -> Any:
+        data, slope = matched[self.data][0], matched[self.slope][0].data.numpy()
+        shape = [1] * len(pre.checked_type.shape)
+        shape[pre.attrs.axis] = slope.size
+        zero = relay.const(0.0)
+        negative = relay.multiply(relay.minimum(data, zero), _const(slope.reshape(shape)))
+        return relay.add(relay.nn.relu(data), negative)
+
+
+class _BatchMatmulWithConstantWeight(DFPatternCallback):  # type: ignore[misc]
+    """PyTorch's linear layer of more than two axes, as TVM imports it."""
+
+    def __init__(self) -> None:
+        super().__init__(require_type=True)
+        self.data, self.weight = wildcard(), is_constant()
+        self.pattern = is_op("nn.batch_matmul")(self.data, self.weight)
+
+    def callback(self, pre: Any, _post: Any, matched: Any) -> Any:
+        data, weight = matched[self.data][0], matched[self.weight][0].data.numpy()
+        if pre.attrs.transpose_a or not (weight == weight[:1]).all():
+            return pre
+        matrix = weight[0] if pre.attrs.transpose_b else weight[0].T
+        rows = relay.reshape(data, (-1, matrix.shape[1]))
+        shape = [int(extent) for extent in pre.checked_type.shape]
+        return relay.reshape(relay.nn.dense(rows, _const(matrix)), shape)
 
 
 class _DenseWithConstantWeight(DFPatternCallback):  # type: ignore[misc]

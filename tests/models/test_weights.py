@@ -9,12 +9,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from edgetvm.errors import UsageError
+from edgetvm.models.deep_compression import pack
 from edgetvm.models.factory import build_module
 from edgetvm.models.mobilenet_v2 import MobileNetV2
 from edgetvm.models.weights import initialise, load_checkpoint
-from edgetvm.recipe import list_recipes, load_recipe
+from edgetvm.recipe import load_recipe
+from tests.zoo import RECIPES, SMALLEST
 
-RECIPES = Path(__file__).parent.parent / "compile"
 SMALL = (1, 3, 32, 32)
 
 
@@ -39,7 +40,8 @@ def standard_normal(shape: tuple[int, ...], seed: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("name", list_recipes(RECIPES))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
 def test_activations_stay_near_unit_scale_for_another_input(name: str) -> None:
     recipe = load_recipe(name, RECIPES)
     network = build_module(recipe.factory, recipe.options, recipe.seed)
@@ -146,6 +148,11 @@ def save_safetensors(network: nn.Module, folder: Path) -> Path:
     return folder / "net.safetensors"
 
 
+def save_compressed(network: nn.Module, folder: Path) -> Path:
+    (folder / "net.dcz").write_bytes(pack(network.state_dict(), density=0.5, bits=6))
+    return folder / "net.dcz"
+
+
 Save = Callable[[nn.Module, Path], Path]
 SAVES = [save_pth, save_training_checkpoint, save_safetensors]
 
@@ -158,6 +165,16 @@ def test_a_checkpoint_comes_back_as_it_was_saved(save: Save, tmp_path: Path) -> 
     assert same_state(loaded, saved)
 
 
+def test_a_compressed_checkpoint_comes_back_as_it_was_packed(tmp_path: Path) -> None:
+    network, again = small_network(), small_network()
+    initialise(network, SMALL, seed=4)
+    path = save_compressed(network, tmp_path)
+    load_checkpoint(network, path)
+    load_checkpoint(again, save_compressed(network, tmp_path))
+    assert same_state(again, network)
+    assert (network[3].weight == 0).float().mean() == 0.5
+
+
 def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
     network = small_network()
     state = {k: v for k, v in network.state_dict().items() if "num_batches" not in k}
@@ -165,7 +182,7 @@ def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
     load_checkpoint(network, tmp_path / "net.pth")
 
 
-@pytest.mark.parametrize("save", SAVES)
+@pytest.mark.parametrize("save", [*SAVES, save_compressed])
 def test_the_checkpoint_of_another_network_is_rejected_by_key(save: Save, tmp_path: Path) -> None:
     network = small_network()
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -188,7 +205,7 @@ def test_a_checkpoint_of_another_width_is_rejected_by_shape(tmp_path: Path) -> N
     assert network.features[0][0].weight.equal(before)
 
 
-@pytest.mark.parametrize("save", SAVES)
+@pytest.mark.parametrize("save", [*SAVES, save_compressed])
 def test_a_truncated_checkpoint_is_rejected(save: Save, tmp_path: Path) -> None:
     path = save(small_network(), tmp_path)
     path.write_bytes(path.read_bytes()[:-200])
@@ -203,7 +220,7 @@ def test_a_missing_checkpoint_is_rejected(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "net.h5").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"net\.h5.*\.pth, \.pt or \.safetensors"):
+    with pytest.raises(UsageError, match=r"net\.h5.*\.pth, \.pt, \.safetensors or \.dcz"):
         load_checkpoint(small_network(), tmp_path / "net.h5")
 
 

@@ -1,0 +1,71 @@
+"""Schedules at random, built into libraries, and libraries run in this process."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tvm
+from tvm import auto_scheduler
+from tvm.contrib import graph_executor
+
+from edgetvm.errors import CompileError
+from edgetvm.measurement import relative_error
+from edgetvm.models.network import Network
+from edgetvm.stages.build.library import build_tuned
+from edgetvm.stages.build.records import Record
+from edgetvm.stages.build.tasks import NetworkTask, extract_tasks
+from edgetvm.stages.export.optimise import fuse_for_auto_scheduler
+from edgetvm.stages.export.relay_import import import_network
+from edgetvm.stages.host_target import detect_host_profile
+
+DRAWS = 3
+
+
+def draw(task: NetworkTask, seed: int) -> Record:
+    """A schedule at random, as a record that says it took a millisecond."""
+    policy = auto_scheduler.SketchPolicy(
+        task.search_task,
+        auto_scheduler.RandomModel(),
+        params={"sample_init_min_population": 1},
+        seed=seed,
+        verbose=0,
+    )
+    state = policy.sample_initial_population()[0]
+    measured = auto_scheduler.MeasureResult([1e-3], 0, "", 0.1, time.time())
+    return auto_scheduler.MeasureInput(task.search_task, state), measured
+
+
+def run_library(library: Path, network: Network) -> list[np.ndarray]:
+    """Run the network's golden input and return the outputs."""
+    module = tvm.runtime.load_module(str(library))
+    executor = graph_executor.GraphModule(module["default"](tvm.cpu()))
+    executor.set_input(network.input_name, network.golden_input())
+    executor.run()
+    return [executor.get_output(index).numpy() for index in range(executor.get_num_outputs())]
+
+
+def check_candidates(network: Network, folder: Path) -> list[str]:
+    """Build and run a random candidate of every task; return the tasks' names.
+
+    One library holds them all, and its output judges them. Like a search, this forgives a draw
+    that the compiler refuses, but not a wrong result.
+    """
+    reference = network.reference_outputs(network.golden_input())
+    profile = detect_host_profile()
+    target = tvm.target.Target(profile.tvm_target)
+    fused = fuse_for_auto_scheduler(import_network(network), target)
+    tasks = extract_tasks(fused, profile, threads=1)
+    refused = []
+    for seed in range(DRAWS):
+        library = folder / f"{seed}.so"
+        records = [draw(task, seed) for task in tasks]
+        try:
+            build_tuned(fused, target, profile.link_triple, library, records)
+        except CompileError as err:
+            refused.append(str(err))
+            continue
+        error = max(map(relative_error, run_library(library, network), reference))
+        assert error < network.recipe.tolerance
+        return [task.name for task in tasks]
+    pytest.fail(f"no draw of {DRAWS} could be built: {refused}")
