@@ -27,7 +27,8 @@ def draw(task: NetworkTask, seed: int) -> Record:
     policy = auto_scheduler.SketchPolicy(
         task.search_task,
         auto_scheduler.RandomModel(),
-        params={"sample_init_min_population": 1},
+        # As many are drawn at least as a generation of the search has.
+        params={"sample_init_min_population": 1, "evolutionary_search_population": 4},
         seed=seed,
         verbose=0,
     )

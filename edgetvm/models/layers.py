@@ -84,6 +84,10 @@ class Convention:
         """Make a batch normalisation."""
         return nn.BatchNorm2d(channels, eps=self.norm_eps)
 
+    def residual_norm(self, channels: int) -> "ResidualNorm2d":
+        """Make the batch normalisation at the end of a residual branch."""
+        return ResidualNorm2d(channels, eps=self.norm_eps)
+
 
 PYTORCH = Convention()
 

@@ -128,16 +128,17 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = in_channels * expansion
         conv = partial(ConvNorm, activation=nn.ReLU6, convention=convention)
+        identity = stride == 1 and in_channels == out_channels
         layers: list[nn.Module] = []
         if expansion != 1:
             layers.append(conv(in_channels, hidden, kernel=1))
         layers += [
             conv(hidden, hidden, kernel=3, stride=stride, groups=hidden, dilation=dilation),
             convention.conv(hidden, out_channels, kernel=1),
-            convention.norm(out_channels),
+            convention.residual_norm(out_channels) if identity else convention.norm(out_channels),
         ]
         self.conv = nn.Sequential(*layers)
-        self.has_identity = stride == 1 and in_channels == out_channels
+        self.has_identity = identity
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""

@@ -16,7 +16,7 @@ from edgetvm.models.layers import ResidualNorm2d
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
-_MINIMUM_VALUES = 16
+_MINIMUM_VALUES = 64
 """Fewer values a channel give no usable statistics; those of the whole tensor stand in."""
 
 _CALIBRATION_PIXELS = 500_000

@@ -7,7 +7,7 @@ research/deeplab): its backbone has a ReLU after depthwise convolutions in the l
 import torch
 from torch import nn
 
-from edgetvm.models.layers import PYTORCH, Convention, ConvNorm, ResidualNorm2d
+from edgetvm.models.layers import PYTORCH, Convention, ConvNorm
 from edgetvm.models.segmentation_heads import resize
 
 _BACKBONE = Convention(norm_eps=1e-3)
@@ -102,7 +102,7 @@ class XceptionBlock(nn.Module):
         last = separable(two, three, stride)
         pointwise = last[1]
         assert isinstance(pointwise, nn.Sequential)
-        pointwise[1] = ResidualNorm2d(three, eps=_BACKBONE.norm_eps)
+        pointwise[1] = _BACKBONE.residual_norm(three)
         self.outer = nn.Sequential(nn.ReLU(), last)
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != three or stride != 1:
