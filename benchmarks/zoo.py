@@ -2,7 +2,7 @@
 
 Each model goes through ``edgetvm.tune MODEL --target host --trials 0`` and ``edgetvm.deploy``,
 without tuning records, several models at a time; so nothing here is a latency. Results are
-appended to `build/zoo/results.jsonl` and taken up again; the table is written in the end.
+appended to `build/zoo/results.jsonl` and taken up again; ``--jobs 0`` only writes the table.
 
     python benchmarks/zoo.py [MODEL]... [--jobs N] [--table docs/zoo.md]
 """
@@ -57,7 +57,18 @@ def zoo(models: tuple[str, ...], jobs: int, table: Path, afresh: bool) -> None:
         RESULTS.unlink(missing_ok=True)
     recipes = load_recipes(ROOT / "compile")
     done = {one.model for one in read_results() if not one.error}
-    wanted = [name for name in models or recipes if name not in done]
+    wanted = [name for name in models or recipes if name not in done] if jobs else []
+    if wanted:
+        verify_all(wanted, jobs)
+    outcomes = {one.model: one for one in read_results()}
+    table.write_text("\n".join(write_table(recipes, outcomes)) + "\n")
+    failed = [one.model for one in outcomes.values() if one.error]
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def verify_all(models: list[str], jobs: int) -> None:
+    """Verify `models`, `jobs` of them at a time."""
     spawn = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         addresses = spawn.Queue()
@@ -65,16 +76,11 @@ def zoo(models: tuple[str, ...], jobs: int, table: Path, afresh: bool) -> None:
             addresses.put(str(stack.enter_context(loopback_server())))
         pool = stack.enter_context(ProcessPoolExecutor(jobs, spawn, take_server, (addresses,)))
         progress = stack.enter_context(Progress(console=notes))
-        bar = progress.add_task("", total=len(wanted))
-        for ended in as_completed(pool.submit(verify, name) for name in wanted):
+        bar = progress.add_task("", total=len(models))
+        for ended in as_completed(pool.submit(verify, name) for name in models):
             outcome = ended.result()
             progress.advance(bar)
             progress.print(f"{outcome.model}: {outcome.error or f'{outcome.relative_error:.1e}'}")
-    outcomes = {one.model: one for one in read_results()}
-    table.write_text("\n".join(write_table(recipes, outcomes)) + "\n")
-    failed = [one.model for one in outcomes.values() if one.error]
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def take_server(addresses: "Queue[str]") -> None:
@@ -139,9 +145,7 @@ def write_table(recipes: dict[str, Recipe], outcomes: dict[str, Outcome]) -> Ite
     yield "| model | input | outputs | parameters | multiply-adds, M | tasks | relative error |"
     yield "|---|---|---|--:|--:|--:|--:|"
     for name, recipe in recipes.items():
-        outcome = outcomes.get(name)
-        if outcome is None:
-            continue
+        outcome = outcomes.get(name, Outcome(name, "not run yet"))
         counts = count(recipe)
         shapes = ", ".join(text(shape) for shape in outcome.outputs)
         result = outcome.error or f"{outcome.relative_error:.1e}"

@@ -25,6 +25,7 @@ SUFFIX = ".dcz"
     type=click.Path(path_type=Path),
     help="Checkpoint: .pth, .safetensors; without it random weights.",
 )
+@click.option("--weights-from", metavar="SOURCE", help="Whose keys it has, such as torchvision.")
 @click.option(
     "--density",
     type=click.FloatRange(0, 1, min_open=True),
@@ -44,7 +45,12 @@ SUFFIX = ".dcz"
 )
 @click.version_option(__version__)
 def compress(
-    model: str, weights: Path | None, density: float, bits: int, output: Path | None
+    model: str,
+    weights: Path | None,
+    weights_from: str | None,
+    density: float,
+    bits: int,
+    output: Path | None,
 ) -> None:
     """Prune, share and Huffman-code the weights of MODEL, a recipe's name.
 
@@ -62,7 +68,7 @@ def compress(
     from edgetvm.models.resolve import resolve_network
 
     with notes.status("loading the network"):
-        network = resolve_network(model, find_data_folders().recipes, weights=weights)
+        network = resolve_network(model, find_data_folders().recipes, None, weights, weights_from)
     with notes.status("compressing, running the compressed network"):
         content, difference = _compress(network, density, bits)
     try:

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from edgetvm.compare import compare
+from edgetvm.compress import compress
 from edgetvm.deploy import deploy
 from edgetvm.manifest import read_manifest, write_manifest
+from edgetvm.models.__main__ import models
 from edgetvm.paths import DataFolders
 from edgetvm.records import RecordStore
 from edgetvm.serve import serve
@@ -144,7 +146,7 @@ def test_an_interrupted_record_is_mended_and_a_broken_one_is_an_error(
         (["mobilenet_v2", "--target", "rasp4"], 2, "did you mean rasp4b"),
         (["mobilenet_v2", "--target", "host", "--trials", "-3"], 2, "-3 is not in the range x>=0"),
         (["mobilenet_v2", "--target", "host", "--budget", "soon"], 2, "give for instance 90s"),
-        (["mobilenet_v2", "--target", "host", "--input-shape", "3,4"], 2, "such as 1,3,224,224"),
+        (["mobilenet_v2", "--target", "host", "--input-shape", "3"], 2, "such as 1,3,224,224"),
         (["mobilenet_v2"], 2, "--target are needed"),
         (["no.onnx", "--target", "host"], 2, "no.onnx"),
         (["squeezenet", "--target", "rasp4b"], 3, "is x86_64, the target rasp4b is aarch64"),
@@ -288,7 +290,9 @@ def test_serve_warns_where_strangers_can_connect(project: DataFolders) -> None:
     assert "anyone who reaches this port can run code" in done.stderr
 
 
-@pytest.mark.parametrize("command", [tune, deploy, compare, serve], ids=lambda c: str(c.name))
+@pytest.mark.parametrize(
+    "command", [tune, deploy, compare, serve, compress, models], ids=lambda c: str(c.name)
+)
 def test_help_ends_with_examples(command: object, invoke: Invoke) -> None:
     text = invoke(command, "--help").stdout  # type: ignore[arg-type]
     assert text.count("python -m edgetvm.") >= 3

@@ -95,6 +95,8 @@ def test_the_difference_that_compression_makes_is_that_of_the_outputs(
         (["tiny", "--density", "nan"], "density must be above 0 and at most 1, not nan"),
         (["tiny", "--bits", "9"], "9 is not in the range 1<=x<=8"),
         (["tiny", "--weights", "absent.pth"], "absent.pth: there is no such checkpoint file"),
+        (["tiny", "--weights", "a.pth", "--weights-from", "timm"], "no weights from 'timm'"),
+        (["tiny", "--weights-from", "timm"], "give --weights FILE"),
         (["tiny", "--output", "net.pth"], "--output net.pth must end in .dcz"),
         (["tiny", "--weights", "a.dcz", "--output", "./a.dcz"], "is the file of --weights"),
         (["tiny", "--output", "/proc/none/net.dcz"], "/proc/none/net.dcz cannot be written"),
@@ -120,7 +122,3 @@ def test_a_damaged_file_is_refused_as_weights(folder: Path, invoke: Invoke) -> N
     assert "cut.dcz cannot be read as a checkpoint (the compressed weights are" in outcome.error
     assert "their checksum is wrong)" in outcome.error
     assert (folder / "tiny.dcz").read_bytes() == content
-
-
-def test_help_ends_with_examples(invoke: Invoke) -> None:
-    assert invoke(compress, "--help").stdout.count("python -m edgetvm.compress") == 3

@@ -84,7 +84,10 @@ def test_only_the_models_and_the_import_into_relay_use_torch(path: Path) -> None
     assert not torch or allowed
 
 
-@pytest.mark.parametrize("module", ["edgetvm", "edgetvm.tune", "edgetvm.deploy", "edgetvm.serve"])
+@pytest.mark.parametrize(
+    "module",
+    ["edgetvm", *(f"edgetvm.{command}" for command in ("tune", "deploy", "serve", "compress"))],
+)
 def test_importing_loads_neither_torch_nor_tvm(module: str) -> None:
     code = f"import {module}, sys; assert not {{'torch', 'tvm'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
