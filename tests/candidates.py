@@ -27,8 +27,9 @@ def draw(task: NetworkTask, seed: int) -> Record:
     policy = auto_scheduler.SketchPolicy(
         task.search_task,
         auto_scheduler.RandomModel(),
-        # As many are drawn at least as a generation of the search has.
-        params={"sample_init_min_population": 1, "evolutionary_search_population": 4},
+        # As many are drawn as a generation of the search has, by default thousands. Some are
+        # invalid, and TVM fails if all are.
+        params={"sample_init_min_population": 1, "evolutionary_search_population": 64},
         seed=seed,
         verbose=0,
     )
