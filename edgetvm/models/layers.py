@@ -59,22 +59,15 @@ class Convention:
         bias: bool = False,
     ) -> nn.Conv2d:
         """Make a convolution that keeps height and width at stride 1."""
+        kind, padding = nn.Conv2d, (kernel - 1) // 2 * dilation
         if self.padding == "same" and stride > 1:
-            return SamePaddedConv2d(
-                in_channels,
-                out_channels,
-                kernel,
-                stride,
-                dilation=dilation,
-                groups=groups,
-                bias=bias,
-            )
-        return nn.Conv2d(
+            kind, padding = SamePaddedConv2d, 0
+        return kind(
             in_channels,
             out_channels,
             kernel,
             stride,
-            padding=(kernel - 1) // 2 * dilation,
+            padding,
             dilation=dilation,
             groups=groups,
             bias=bias,

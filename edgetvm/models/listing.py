@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from edgetvm.models.counting import count
-from edgetvm.paper.figures import Figure, Paper, figures_of
+from edgetvm.paper.figures import Paper, figures_of
 from edgetvm.paper.table import NOTHING, Row
 from edgetvm.recipe import Recipe
 
@@ -30,28 +30,24 @@ def listing_row(name: str, recipe: Recipe, papers: Sequence[Paper]) -> Row:
     }
 
 
-def published_counts(
-    name: str, recipe: Recipe, papers: Sequence[Paper]
-) -> Mapping[str, tuple[Paper, Figure, float]]:
+def published_counts(name: str, recipe: Recipe, papers: Sequence[Paper]) -> Mapping[str, float]:
     """Return the published ``params_m`` and ``madds_m`` of a model, where there are any.
 
     Of several that of the paper that defines the network counts, and there the first.
     """
     rows = sorted(figures_of(name, papers), key=lambda row: row[0].arxiv != recipe.paper)
-    found: dict[str, tuple[Paper, Figure, float]] = {}
-    for paper, figure in rows:
+    found: dict[str, float] = {}
+    for _, figure in rows:
         for field in ("params_m", "madds_m"):
             value = getattr(figure, field)
             if value is not None:
-                found.setdefault(field, (paper, figure, value))
+                found.setdefault(field, value)
     return found
 
 
-def _published_cells(
-    what: str, ours_m: float, published: tuple[Paper, Figure, float] | None
-) -> Row:
+def _published_cells(what: str, ours_m: float, published_m: float | None) -> Row:
     headers = (f"Published {what}", f"Difference in {what}")
-    if published is None:
+    if published_m is None:
         return dict.fromkeys(headers, NOTHING)
-    value = published[2]
-    return dict(zip(headers, (f"{value:.10g} M", f"{ours_m / value - 1:+.1%}"), strict=True))
+    cells = f"{published_m:.10g} M", f"{ours_m / published_m - 1:+.1%}"
+    return dict(zip(headers, cells, strict=True))
