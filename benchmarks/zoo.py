@@ -135,7 +135,7 @@ def read_results() -> list[Outcome]:
 
 def write_table(recipes: dict[str, Recipe], outcomes: dict[str, Outcome]) -> Iterator[str]:
     """Yield the lines of the table, with the counts of every model."""
-    yield "# Every model, built and verified"
+    yield "# What came of building each model"
     yield ""
     yield (
         "Written by `make zoo`: each model traced, compiled untuned for an x86 CPU, deployed, and "
