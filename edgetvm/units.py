@@ -21,3 +21,9 @@ def format_duration(seconds: float) -> str:
 def format_throughput(flop_per_s: float) -> str:
     """Format a throughput in GFLOP/s with one decimal: ``95.3 GFLOP/s``."""
     return f"{flop_per_s / 1e9:.1f} GFLOP/s"
+
+
+def format_size(size_bytes: int) -> str:
+    """Format a file's size in kB or MB: ``24.0 kB``, ``1.18 MB``."""
+    kilobytes = size_bytes / 1e3
+    return f"{kilobytes:.1f} kB" if kilobytes < 1000 else f"{kilobytes / 1e3:.2f} MB"

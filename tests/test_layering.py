@@ -15,11 +15,11 @@ LAYERS = (
     ("recipe", "target_profile", "manifest", "measurement", "records"),
     ("models", "paper"),
     ("stages",),
-    ("cli", "tuning_display", "comparison_display"),
+    ("cli", "tuning_display", "comparison_display", "records_display"),
     ("tune", "deploy", "serve", "compare", "compress"),
 )
 # Within the layer of the stages, in the order of the flow.
-STAGES = (("export",), ("build", "host_target"), ("device",), ("tune",))
+STAGES = (("export",), ("build", "host_target"), ("device",), ("verify",), ("tune",))
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -86,7 +86,11 @@ def test_only_the_models_and_the_import_into_relay_use_torch(path: Path) -> None
 
 @pytest.mark.parametrize(
     "module",
-    ["edgetvm", *(f"edgetvm.{command}" for command in ("tune", "deploy", "serve", "compress"))],
+    [
+        "edgetvm",
+        "edgetvm.records.__main__",
+        *(f"edgetvm.{command}" for command in ("tune", "deploy", "serve", "compress")),
+    ],
 )
 def test_importing_loads_neither_torch_nor_tvm(module: str) -> None:
     code = f"import {module}, sys; assert not {{'torch', 'tvm'}} & set(sys.modules)"

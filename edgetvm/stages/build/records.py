@@ -1,13 +1,14 @@
 """Record lines in and out: TVM's text form and its objects."""
 
-import json
 from collections.abc import Iterable
 from statistics import fmean
 
+import tvm
 from tvm import auto_scheduler
 from tvm.auto_scheduler.measure import MeasureErrorNo
 
 from edgetvm.errors import RecordError, one_line
+from edgetvm.records.line import workload_key_of
 
 Record = tuple[auto_scheduler.MeasureInput, auto_scheduler.MeasureResult]
 
@@ -34,7 +35,7 @@ def parse_records(lines: Iterable[str], workload_keys: set[str] | None = None) -
     """
     records = []
     for line in lines:
-        if workload_keys is not None and json.loads(line)["i"][0][0] not in workload_keys:
+        if workload_keys is not None and workload_key_of(line) not in workload_keys:
             continue
         try:
             records.append(auto_scheduler.measure_record.load_record_from_string(line))
@@ -44,6 +45,11 @@ def parse_records(lines: Iterable[str], workload_keys: set[str] | None = None) -
                 "command again with --drop-bad-records if its file was edited by hand."
             ) from err
     return records
+
+
+def full_target(tvm_target: str) -> str:
+    """Return a target string in the long form that TVM writes into records."""
+    return str(tvm.target.Target(tvm_target))
 
 
 def record_line(record: Record) -> str:

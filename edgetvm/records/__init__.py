@@ -1,0 +1,19 @@
+"""The database of tuning records: one store a target, shared by all its models.
+
+Below ``tuning_logs/<target>``:
+
+``threads_<n>.json``
+    TVM's own record lines, so that stock ``auto_scheduler.ApplyHistoryBest`` reads it.
+``threads_<n>.meta.json``
+    What they were measured with.
+``workloads.jsonl``
+    The definition of each workload, without which a record, which names its workload by a hash,
+    can be rebuilt beside its network only. The same for every number of threads.
+
+Nothing here imports TVM.
+"""
+
+from edgetvm.records.store import RecordStore, lines_of_other_stores
+from edgetvm.records.workload_file import Workload, WorkloadFile
+
+__all__ = ["RecordStore", "Workload", "WorkloadFile", "lines_of_other_stores"]

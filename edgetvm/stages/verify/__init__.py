@@ -1,0 +1,1 @@
+"""Proof that records are right: each rebuilt alone and compared with its untuned computation."""
