@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+PEERS := .venv-peers
 
 .PHONY: demo test quick lint bench zoo clean
 
@@ -27,11 +28,17 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)
+$(PEERS)/installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+bench: $(INSTALLED) $(PEERS)/installed  ## nothing else should run meanwhile
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/peers.py
 
 zoo: $(INSTALLED)  ## build and verify every model, also the slow ones; takes up where it ended
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo.py
 
 clean:
-	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(PEERS) build .mypy_cache .pytest_cache .ruff_cache

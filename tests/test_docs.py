@@ -11,6 +11,7 @@ from edgetvm.compare import compare
 from edgetvm.compress import compress
 from edgetvm.deploy import deploy
 from edgetvm.models.__main__ import models
+from edgetvm.records.__main__ import records
 from edgetvm.serve import serve
 from edgetvm.tune import tune
 
@@ -18,10 +19,11 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
     path
     for path in ROOT.rglob("*.md")
-    if not {".venv", "build", "node_modules"} & set(path.relative_to(ROOT).parts)
+    if not {".venv", ".venv-peers", "build", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
 COMMANDS = {
-    str(command.name): command for command in (tune, deploy, compare, serve, compress, models)
+    str(command.name): command
+    for command in (tune, deploy, compare, serve, compress, models, records)
 }
 COMMAND_LINES = sorted(
     {
@@ -37,6 +39,8 @@ COMMAND_LINES = sorted(
 def test_command_line_is_valid(line: str) -> None:
     module, *arguments = shlex.split(line, comments=True)[2:]
     command = COMMANDS[module.removeprefix("edgetvm.")]
+    if isinstance(command, click.Group) and arguments and arguments[0] in command.commands:
+        command = command.commands[arguments.pop(0)]
     # Parses names, options and values without running anything.
     click.Command.make_context(command, module, list(arguments))
 

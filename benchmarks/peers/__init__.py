@@ -1,0 +1,1 @@
+"""The contenders of `benchmarks/peers.py`: their runtimes, workers, rounds and report."""
