@@ -10,6 +10,8 @@ from edgetvm.paper.table import NOTHING, Row, figure_rows, latency_rows, ratio_r
 
 _LATENCY = (
     "Model",
+    "Estimate",
+    "At build",
     "Untuned",
     "Tuned",
     "Reference",

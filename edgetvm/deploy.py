@@ -199,6 +199,8 @@ def _deploy(bundle: Path, manifest: Manifest, address: "Address", options: Deplo
         measured_at=utc_now(),
         device=session.info,
         relative_error=error,
+        estimate_s=manifest.latency.estimate_s if manifest.latency else None,
+        at_build_s=manifest.latency.tuned_s if manifest.latency else None,
         tuned_tasks=manifest.tuned_tasks,
         tasks=len(manifest.tasks),
         tuned=measured["tuned"],

@@ -21,7 +21,7 @@ from edgetvm.recipe import Compression, Normalisation
 
 Floats = NDArray[np.float32]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST, TUNED_LIBRARY, UNTUNED_LIBRARY, GOLDEN = (
     "manifest.json",
     "library.so",
@@ -71,6 +71,40 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     best_s: float | None
 
 
+class LatencyBreakdown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The latency that tuning promised, and what the device said when the bundle was built.
+
+    Attributes
+    ----------
+    estimate_s : sum of the tasks' best times, each as often as it runs: alone, caches warm. None
+        if a task has no record.
+    task_operators_s : the same operators within the network.
+    layout_transforms, layout_transforms_s : operators that only change a layout, and their time.
+    other_operators, other_operators_s : the rest of the operators that have no task.
+    tuned_s, untuned_s : median latency of the tuned library and of TVM's default schedules.
+    """
+
+    estimate_s: float | None
+    task_operators_s: float
+    layout_transforms: int
+    layout_transforms_s: float
+    other_operators: int
+    other_operators_s: float
+    tuned_s: float
+    untuned_s: float
+
+    @property
+    def task_share(self) -> float:
+        """Part of the operators' time that those with a task take, 0 to 1."""
+        operators_s = self.task_operators_s + self.layout_transforms_s + self.other_operators_s
+        return self.task_operators_s / operators_s
+
+    @property
+    def is_faster_tuned(self) -> bool:
+        """Whether tuning paid."""
+        return self.tuned_s <= self.untuned_s
+
+
 class LibraryFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A shared library of the bundle.
 
@@ -89,7 +123,13 @@ class LibraryFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a bundle holds and how it came about."""
+    """What a bundle holds and how it came about.
+
+    Attributes
+    ----------
+    latency : of the tuned library, also if it was slower and the bundle holds the untuned one in
+        its place; None without a single record.
+    """
 
     schema_version: int = SCHEMA_VERSION
     model: str
@@ -110,6 +150,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     golden_sha256: str
     reference_runtime: str
     tolerance: float
+    latency: LatencyBreakdown | None
     edgetvm_version: str
     tvm_version: str
     created_at: str

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgetvm.files import read_json, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +87,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     measured_at : UTC, ISO 8601.
     relative_error : largest output error of the tuned library, relative to the reference
         output's largest magnitude.
+    estimate_s : sum of the tasks' best times when the bundle was built; None without all of them.
+    at_build_s : latency of the tuned library on the device when the bundle was built; None if
+        it was not tuned.
     tuned_tasks, tasks : how many of the network's tuning tasks had a record.
     tuned, untuned : the bundle's libraries on the device.
     reference : the reference network on the same machine; None on another device.
@@ -99,6 +102,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     measured_at: str
     device: DeviceInfo
     relative_error: float
+    estimate_s: float | None
+    at_build_s: float | None
     tuned_tasks: int
     tasks: int
     tuned: Measurement

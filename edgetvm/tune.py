@@ -11,6 +11,7 @@ import msgspec
 
 from edgetvm import __version__
 from edgetvm.cli import Duration, Shape, notes, require_host_packages, results, run_command
+from edgetvm.errors import RecordError
 from edgetvm.host_cpu import usable_cores
 from edgetvm.paths import DataFolders, find_data_folders
 from edgetvm.recipe import list_recipes
@@ -21,7 +22,8 @@ from edgetvm.tuning_display import TuningDisplay, print_tuning_summary
 if TYPE_CHECKING:
     from edgetvm.stages.build.network_build import NetworkBuild
     from edgetvm.stages.device.session import Address
-    from edgetvm.stages.tune.tuner import Tuner, TuningProgress
+    from edgetvm.stages.tune.progress import TuningProgress
+    from edgetvm.stages.tune.tuner import Tuner
 
 
 class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,11 +86,14 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     Raises
     ------
     EdgetvmError
-        Of every kind; records measured until then are kept.
+        Of every kind; records measured until then are kept. A `RecordError` also if the budget did
+        not reach every task: there is a bundle then, but not the one that was asked for.
     """
     from edgetvm.models.resolve import resolve_network
+    from edgetvm.stages.build.definitions import add_definitions
     from edgetvm.stages.build.network_build import NetworkBuild
     from edgetvm.stages.build.records import parse_records
+    from edgetvm.stages.device.breakdown import break_down
     from edgetvm.stages.device.library import check_on_device
     from edgetvm.stages.device.loopback import device_at
     from edgetvm.stages.device.session import open_for_target
@@ -116,24 +121,37 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         with notes.status("exporting to Relay"):
             build = stack.enter_context(NetworkBuild(network, profile, threads))
 
-        trials = network.recipe.trials if options.trials is None else options.trials
+        if options.trials is None:
+            options = msgspec.structs.replace(options, trials=network.recipe.trials)
         progress = None
-        if trials:
+        if options.trials:
             with notes.status("building untuned, checking against the reference"):
                 error = check_on_device(address, build.untuned_library(), build)
             notes.print(f"untuned: relative error {error:.1e} against {network.reference_runtime}")
             store.write_provenance(profile.tvm_target, TVM_VERSION, device)
-            progress = _tune(build, address, store, lines, trials, options.budget_s)
+            add_definitions(store.workloads, build.tasks)
+            progress = _tune(build, address, store, lines, options)
 
         with notes.status("building the tuned library, checking against the reference"):
             records = parse_records(store.read_lines(), build.workload_keys)
             tuned = build.build_tuned(records)
-            if not trials:
+            if not options.trials:
                 check_on_device(address, build.untuned_library(), build)
             error = check_on_device(address, tuned, build)
+        if build.is_tuned:
+            with notes.status("measuring tuned against untuned"):
+                build.latency = break_down(address, build, tuned)
+            if not build.latency.is_faster_tuned:
+                build.fall_back_to_untuned()
+        with notes.status("writing the bundle"):
             bundle = folders.bundles / profile.name / network.name
             manifest = build.write_bundle(bundle)
     print_tuning_summary(results, manifest, bundle, error, progress)
+    if progress is not None and (untried := sum(not task.trials for task in progress.tasks)):
+        raise RecordError(
+            f"{untried} of {len(progress.tasks)} tasks were not tried within the budget, and the "
+            "bundle has TVM's default schedules for them: run the command again to go on."
+        )
     return bundle
 
 
@@ -142,26 +160,33 @@ def _tune(
     address: "Address",
     store: RecordStore,
     lines: list[str],
-    trials: int,
-    budget_s: float | None,
+    options: TuneOptions,
 ) -> "TuningProgress":
-    from edgetvm.stages.build.records import parse_records
     from edgetvm.stages.tune.candidate_build import CandidateBuilder
     from edgetvm.stages.tune.candidate_timing import CandidateTimer
+    from edgetvm.stages.tune.cost_model import CostModel
+    from edgetvm.stages.tune.relatives import cost_model_of, nearest_cost_model
+    from edgetvm.stages.tune.tools import Tools
     from edgetvm.stages.tune.tuner import Tuner
 
     display = TuningDisplay(notes)
-    with CandidateBuilder(workers=usable_cores()) as builder:
-        timer = CandidateTimer(address, build.threads)
+    spare_cores = usable_cores() - (build.threads if options.rpc is None else 0)
+    with CandidateBuilder(spare_cores or usable_cores(), has_own_core=spare_cores > 0) as builder:
+        tools = Tools(builder, CandidateTimer(address, build.threads), store)
         seed = build.network.recipe.seed + len(lines)
-        tuner = Tuner(build.tasks, builder, timer, store, seed, display.update)
-        tuner.take_up(parse_records(lines, build.workload_keys))
-        for others in lines_of_other_stores(store.path.parent.parent, store):
-            tuner.take_hints(parse_records(others, build.workload_keys))
+        beginning = nearest_cost_model(store.path.parent.parent, store)
+        model = CostModel(cost_model_of(store), beginning, usable_cores(), seed)
+        tuner = Tuner(build.tasks, tools, model, seed, display.update)
+        with notes.status("taking up earlier records"):
+            tuner.take_up(lines)
+            for others in lines_of_other_stores(store.path.parent.parent, store):
+                tuner.take_hints(others)
         if tuner.progress.resumed:
             notes.print(f"took up {tuner.progress.resumed} records of earlier runs")
+        if beginning is not None:
+            notes.print(f"took up the cost model of {beginning.parent.name}")
         with display, _interrupt_stops(tuner):
-            return tuner.run(trials, budget_s)
+            return tuner.run(options.trials or 0, options.budget_s)
 
 
 @contextmanager

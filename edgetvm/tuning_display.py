@@ -9,11 +9,11 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from edgetvm.manifest import Manifest
-from edgetvm.units import format_duration, format_latency, format_throughput
+from edgetvm.manifest import LatencyBreakdown, Manifest
+from edgetvm.units import format_duration, format_latency
 
 if TYPE_CHECKING:
-    from edgetvm.stages.tune.tuner import TuningProgress
+    from edgetvm.stages.tune.progress import TuningProgress
 
 _PLAIN_INTERVAL_S = 10.0
 """Without a terminal, one line of progress is printed this often."""
@@ -114,20 +114,52 @@ def print_tuning_summary(
         seconds = (progress.ended_s or time.monotonic()) - progress.started_s
         pace = f", {seconds / progress.trials:.2f} s each" if progress.trials else ""
         console.print(f"{progress.trials} trials in {format_duration(seconds)}{pace}")
+        parts = (f"{what} {format_duration(s)}" for what, s in progress.seconds.items())
+        console.print(f"  waited for: {', '.join(parts)}")
+        if progress.is_settled:
+            console.print("  every task has settled: more trials promise nothing")
         for kind, count in progress.failures.items():
             console.print(f"  {count} failed: {kind}; first reason: {progress.first_reasons[kind]}")
-    tasks, tuned = manifest.tasks, manifest.tuned_tasks
-    console.print(f"{tuned} of {len(tasks)} tasks are tuned")
-    for task in tasks:
-        if task.best_s is None:
-            console.print(f"  untuned: {task.name} ({task.count} times)")
-    if tuned == len(tasks):
-        estimate = sum(task.count * (task.best_s or 0.0) for task in tasks)
-        flop_per_s = sum(task.count * task.flop for task in tasks) / estimate
-        console.print(
-            f"sum of the tasks' best times: {format_latency(estimate)}, "
-            f"{format_throughput(flop_per_s)}"
-        )
+    _print_coverage(console, manifest)
+    if manifest.latency is not None:
+        print_latency(console, manifest.latency, manifest.threads)
     console.print(f"relative error {relative_error:.1e} against {manifest.reference_runtime}")
     console.print(f"bundle: {bundle}")
     console.print(f"next: python -m edgetvm.deploy {manifest.model} --target {manifest.target}")
+
+
+def _print_coverage(console: Console, manifest: Manifest) -> None:
+    latency = manifest.latency
+    if latency is not None and not latency.is_faster_tuned:
+        console.print(
+            f"The tuned library took {format_latency(latency.tuned_s)}, TVM's default schedules "
+            f"{format_latency(latency.untuned_s)}: the bundle holds these. Tune for longer."
+        )
+        return
+    share = "" if latency is None else f"; all tasks take {latency.task_share:.0%} of the time"
+    console.print(f"{manifest.tuned_tasks} of {len(manifest.tasks)} tasks are tuned{share}")
+    for task in manifest.tasks:
+        if task.best_s is None:
+            console.print(f"  untuned: {task.name} ({task.count} times)")
+
+
+def print_latency(console: Console, latency: LatencyBreakdown, threads: int) -> None:
+    """Print the estimate, the measurement and what lies between."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    rows = [
+        (f"{latency.layout_transforms} layout transforms", latency.layout_transforms_s),
+        (f"{latency.other_operators} other operators without a task", latency.other_operators_s),
+        (f"measured on the device, {threads} thread(s)", latency.tuned_s),
+        ("the same untuned", latency.untuned_s),
+    ]
+    within = ("operators with a task, within the network", latency.task_operators_s)
+    if latency.estimate_s is not None:
+        table.add_row(
+            "estimate: the tasks' best times, alone and from the cache",
+            format_latency(latency.estimate_s),
+        )
+    for what, seconds in (within, *rows):
+        table.add_row(what, format_latency(seconds))
+    console.print(table)

@@ -1,6 +1,8 @@
 """Schedules at random, built into libraries, and libraries run in this process."""
 
+import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from edgetvm.stages.build.tasks import NetworkTask, extract_tasks
 from edgetvm.stages.export.optimise import fuse_for_auto_scheduler
 from edgetvm.stages.export.relay_import import import_network
 from edgetvm.stages.host_target import detect_host_profile
+from edgetvm.stages.tune.register_tiling import tiled_states
 
 DRAWS = 3
 
@@ -38,6 +41,16 @@ def draw(task: NetworkTask, seed: int) -> Record:
     return auto_scheduler.MeasureInput(task.search_task, state), measured
 
 
+def draw_laid_out(task: NetworkTask, seed: int) -> Record:
+    """One of the schedules that are laid out for the task; a random one if there is none."""
+    states = list(tiled_states(task.search_task))
+    if not states:
+        return draw(task, seed)
+    state = random.Random(seed).choice(states)
+    measured = auto_scheduler.MeasureResult([1e-3], 0, "", 0.1, time.time())
+    return auto_scheduler.MeasureInput(task.search_task, state), measured
+
+
 def run_library(library: Path, network: Network) -> list[np.ndarray]:
     """Run the network's golden input and return the outputs."""
     module = tvm.runtime.load_module(str(library))
@@ -47,8 +60,10 @@ def run_library(library: Path, network: Network) -> list[np.ndarray]:
     return [executor.get_output(index).numpy() for index in range(executor.get_num_outputs())]
 
 
-def check_candidates(network: Network, folder: Path) -> list[str]:
-    """Build and run a random candidate of every task; return the tasks' names.
+def check_candidates(
+    network: Network, folder: Path, draw_one: Callable[[NetworkTask, int], Record] = draw
+) -> list[str]:
+    """Build and run a candidate of every task, drawn at random; return the tasks' names.
 
     One library holds them all, and its output judges them. Like a search, this forgives a draw
     that the compiler refuses, but not a wrong result.
@@ -61,7 +76,7 @@ def check_candidates(network: Network, folder: Path) -> list[str]:
     refused = []
     for seed in range(DRAWS):
         library = folder / f"{seed}.so"
-        records = [draw(task, seed) for task in tasks]
+        records = [draw_one(task, seed) for task in tasks]
         try:
             build_tuned(fused, target, profile.link_triple, library, records)
         except CompileError as err:

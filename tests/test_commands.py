@@ -19,6 +19,7 @@ from edgetvm.manifest import read_manifest, write_manifest
 from edgetvm.models.__main__ import models
 from edgetvm.paths import DataFolders
 from edgetvm.records import RecordStore
+from edgetvm.records.__main__ import records
 from edgetvm.serve import serve
 from edgetvm.tune import tune
 from tests.conftest import ROOT, TINY, TINY_SHAPE, Invoke, Outcome
@@ -57,10 +58,13 @@ def wait_for_records(project: DataFolders, process: "subprocess.Popen[str]", cou
 def test_tune_deploy_compare(project: DataFolders, invoke: Invoke) -> None:
     tuned = invoke(tune, *TUNE_TINY, "--trials", "12")
     assert tuned.exit_code == 0, tuned.stderr
-    assert "tasks are tuned" in tuned.stdout
+    assert "estimate: the tasks' best times" in tuned.stdout
     assert "relative error" in tuned.stdout
     manifest = read_manifest(the_bundle(project))
-    assert manifest.tuned_tasks == len(manifest.tasks)
+    assert manifest.latency is not None
+    kept = manifest.latency.is_faster_tuned
+    assert manifest.tuned_tasks == (len(manifest.tasks) if kept else 0)
+    assert ("5 of 5 tasks are tuned" if kept else "the bundle holds these") in tuned.stdout
 
     deployed = invoke(deploy)
     assert deployed.exit_code == 0, deployed.stderr
@@ -98,11 +102,23 @@ def test_ctrl_c_ends_tidily_with_what_was_found(project: DataFolders) -> None:
     wait_for_records(project, process, 8)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 0, stderr
-    assert "tasks are tuned" in stdout
+    tried = {line.split(", ")[0] for line in the_store(project).read_lines()}
+    assert process.returncode == (0 if len(tried) == 5 else 6), stderr
+    assert "bundle: " in stdout
     assert "Traceback" not in stderr
     assert len(the_store(project).read_lines()) >= 8
     read_manifest(the_bundle(project))
+
+
+@pytest.mark.slow
+def test_a_budget_that_does_not_reach_every_task_is_no_success(
+    project: DataFolders, invoke: Invoke
+) -> None:
+    outcome = invoke(tune, *TUNE_TINY, "--trials", "3")
+    assert outcome.exit_code == 6
+    assert "2 of 5 tasks were not tried" in outcome.error
+    read_manifest(the_bundle(project))
+    assert invoke(tune, *TUNE_TINY, "--trials", "2").exit_code == 0
 
 
 @pytest.mark.slow
@@ -122,7 +138,7 @@ def test_without_trials_the_bundle_is_untuned_and_says_so(
 def test_an_interrupted_record_is_mended_and_a_broken_one_is_an_error(
     project: DataFolders, invoke: Invoke
 ) -> None:
-    assert invoke(tune, *TUNE_TINY, "--trials", "4").exit_code == 0
+    assert invoke(tune, *TUNE_TINY, "--trials", "5").exit_code == 0
     store = the_store(project)
     good = store.path.read_text()
     store.path.write_text(good + good[:50])
@@ -291,7 +307,7 @@ def test_serve_warns_where_strangers_can_connect(project: DataFolders) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [tune, deploy, compare, serve, compress, models], ids=lambda c: str(c.name)
+    "command", [tune, deploy, compare, serve, compress, models, records], ids=lambda c: str(c.name)
 )
 def test_help_ends_with_examples(command: object, invoke: Invoke) -> None:
     text = invoke(command, "--help").stdout  # type: ignore[arg-type]

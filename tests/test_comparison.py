@@ -36,6 +36,8 @@ def make_run(
         measured_at="2025-01-01T00:00:00Z",
         device=device_info(cpu, arch="x86_64"),
         relative_error=1.5e-6,
+        estimate_s=0.8 * tuned_s,
+        at_build_s=1.1 * tuned_s,
         tuned_tasks=20,
         tasks=21,
         tuned=measurement(tuned_s, seed, threads),
@@ -67,6 +69,7 @@ def test_medians_and_speedup_of_a_run_carry_intervals():
         assert estimate.low < value < estimate.high
         assert estimate.value == pytest.approx(value)
     assert (one.tuned_tasks, one.tasks, one.relative_error) == (20, 21, 1.5e-6)
+    assert (one.estimate_s, one.at_build_s) == pytest.approx((0.008, 0.011))
 
 
 def test_figures_with_a_latency_come_first_and_are_marked_as_of_another_device():

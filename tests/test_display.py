@@ -5,9 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
+from edgetvm.manifest import LatencyBreakdown
+from edgetvm.stages.tune.progress import TuningProgress
 from edgetvm.stages.tune.schedule import TaskState
-from edgetvm.stages.tune.tuner import TuningProgress
-from edgetvm.tuning_display import TuningDisplay
+from edgetvm.tuning_display import TuningDisplay, print_latency
 
 
 def progress(tasks: int = 2) -> TuningProgress:
@@ -60,3 +61,23 @@ def test_the_estimate_waits_for_every_task() -> None:
     with TuningDisplay(console) as display:
         display.update(state)
     assert "1 tasks to go" in shown(console)
+
+
+def test_the_summary_shows_what_lies_between_estimate_and_measurement() -> None:
+    latency = LatencyBreakdown(
+        estimate_s=5e-3,
+        task_operators_s=6e-3,
+        layout_transforms=2,
+        layout_transforms_s=0.25e-3,
+        other_operators=3,
+        other_operators_s=0.5e-3,
+        tuned_s=7e-3,
+        untuned_s=9e-3,
+    )
+    console = Console(file=io.StringIO(), width=120)
+    print_latency(console, latency, threads=2)
+    lines = shown(console).splitlines()
+    times = ["5.00 ms", "6.00 ms", "0.250 ms", "0.500 ms", "7.00 ms", "9.00 ms"]
+    assert [line.rpartition("  ")[2].strip() for line in lines] == times
+    assert "2 layout transforms" in lines[2]
+    assert "2 thread(s)" in lines[4]

@@ -28,6 +28,8 @@ def run(measured_at: str) -> Run:
         measured_at=measured_at,
         device=device_info("A72"),
         relative_error=1e-6,
+        estimate_s=None,
+        at_build_s=None,
         tuned_tasks=1,
         tasks=1,
         tuned=measurement,

@@ -14,7 +14,7 @@ from edgetvm.recipe import Recipe
 from edgetvm.stages.build.library import build_untuned
 from edgetvm.stages.export.relay_import import import_network
 from edgetvm.stages.host_target import detect_host_profile
-from tests.candidates import check_candidates, run_library
+from tests.candidates import check_candidates, draw_laid_out, run_library
 from tests.operator_networks import NETWORKS
 
 
@@ -53,6 +53,12 @@ def test_tvms_own_schedules_are_right(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_random_schedules_are_valid_and_right(kind: str, tmp_path: Path) -> None:
     assert check_candidates(network_of(kind), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_laid_out_schedules_are_valid_and_right(kind: str, tmp_path: Path) -> None:
+    assert check_candidates(network_of(kind), tmp_path, draw_laid_out)
 
 
 @pytest.mark.slow

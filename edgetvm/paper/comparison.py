@@ -43,7 +43,7 @@ class ModelComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     reference : latency of the reference network on the same machine; None on another.
     reference_runtime : what ran the reference, with its threads; empty without one.
     speedup : untuned over tuned; above 1, tuning gained.
-    relative_error : see :class:`edgetvm.measurement.Run`.
+    estimate_s, at_build_s, relative_error : see :class:`edgetvm.measurement.Run`.
     published : figures with a latency first, then those with accuracy and counts only.
     """
 
@@ -58,6 +58,8 @@ class ModelComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     reference_runtime: str
     speedup: Estimate
     relative_error: float
+    estimate_s: float | None
+    at_build_s: float | None
     tuned_tasks: int
     tasks: int
     published: tuple[PublishedFigure, ...]
@@ -147,6 +149,8 @@ def _compare_model(run: Run, papers: Sequence[Paper]) -> ModelComparison:
         reference_runtime=f"{reference.runtime}, threads: {reference.threads}" if reference else "",
         speedup=estimate_ratio(run.untuned, run.tuned),
         relative_error=run.relative_error,
+        estimate_s=run.estimate_s,
+        at_build_s=run.at_build_s,
         tuned_tasks=run.tuned_tasks,
         tasks=run.tasks,
         published=_published_figures(run, papers),

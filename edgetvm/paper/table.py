@@ -62,6 +62,8 @@ def _latency_row(one: ModelComparison) -> Row:
         "Target": one.target,
         "Device": one.device,
         "Threads": str(one.threads),
+        "Estimate": format_latency(one.estimate_s) if one.estimate_s else NOTHING,
+        "At build": format_latency(one.at_build_s) if one.at_build_s else NOTHING,
         "Untuned": _latency(one.untuned),
         "Tuned": _latency(one.tuned),
         "Reference": _latency(one.reference) if one.reference else NOTHING,

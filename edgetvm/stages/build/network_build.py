@@ -17,6 +17,7 @@ from edgetvm.manifest import (
     MANIFEST,
     TUNED_LIBRARY,
     UNTUNED_LIBRARY,
+    LatencyBreakdown,
     Manifest,
     TaskSummary,
     file_sha256,
@@ -42,6 +43,7 @@ class NetworkBuild:
     ----------
     golden_input, golden_outputs : float32; the outputs are the reference's.
     tasks : the network's tuning tasks.
+    latency : of the tuned library, once it was measured.
 
     The untuned library is built from the start, in a process of its own beside everything else.
 
@@ -60,6 +62,7 @@ class NetworkBuild:
         self._target = tvm.target.Target(profile.tvm_target)
         self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-build-")
         self._tuned_with: dict[str, float] = {}
+        self.latency: LatencyBreakdown | None = None
         relay = import_network(network)
         self._worker = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=leave_interrupts_to_parent
@@ -104,6 +107,24 @@ class NetworkBuild:
         else:
             shutil.copyfile(self.untuned_library(), library)
         return library
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the library to be handed out was built with records."""
+        return bool(self._tuned_with)
+
+    @property
+    def estimate_s(self) -> float | None:
+        """Sum of the tasks' best times, seconds; None while one of them has no record."""
+        best = self._tuned_with
+        if any(task.workload_key not in best for task in self.tasks):
+            return None
+        return sum(task.count * best[task.workload_key] for task in self.tasks)
+
+    def fall_back_to_untuned(self) -> None:
+        """Hand out TVM's default schedules in place of the tuned library."""
+        shutil.copyfile(self.untuned_library(), self._path(TUNED_LIBRARY))
+        self._tuned_with = {}
 
     def task_summaries(self) -> Iterable[TaskSummary]:
         """Say of each task what it is and how fast its best record was."""
@@ -153,6 +174,7 @@ class NetworkBuild:
             golden_sha256=file_sha256(self._path(GOLDEN)),
             reference_runtime=network.reference_runtime,
             tolerance=network.recipe.tolerance,
+            latency=self.latency,
             edgetvm_version=__version__,
             tvm_version=tvm.__version__,
             created_at=utc_now(),

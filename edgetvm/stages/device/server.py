@@ -29,6 +29,9 @@ RPC_KEY = "edgetvm"
 DEFAULT_PORT = 9090
 GREETING_TIMEOUT_S = 5.0
 
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""Weights and activations on pages of 4 KiB miss the TLB at every turn: ask for large ones."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -53,7 +56,9 @@ class DeviceServer:
                 f"Cannot listen on {host}:{port}: {err}. Give another --port or --host."
             ) from err
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
-        # Sessions are forked from a process without threads that has TVM loaded already.
+        # Sessions are forked from a process without threads that has TVM loaded already, and
+        # that starts with this environment.
+        os.environ.setdefault("GLIBC_TUNABLES", HUGE_PAGES)
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])
         self._one_session = threading.Lock()

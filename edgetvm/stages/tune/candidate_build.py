@@ -4,6 +4,7 @@ A worker that crashes or takes too long is replaced; its candidate has failed an
 """
 
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -39,12 +40,19 @@ class BuiltCandidate:
 
 
 class CandidateBuilder:
-    """Builds candidates in `workers` processes; use as a context manager."""
+    """Builds candidates in `workers` processes; use as a context manager.
 
-    def __init__(self, workers: int) -> None:
+    Attributes
+    ----------
+    has_own_core : whether building disturbs no measurement.
+    """
+
+    def __init__(self, workers: int, *, has_own_core: bool = False) -> None:
+        self.has_own_core = has_own_core
         self._pool = PopenPoolExecutor(
             max_workers=workers, timeout=BUILD_TIMEOUT_S, initializer=leave_interrupts_to_parent
         )
+        self._waiting = ThreadPoolExecutor(1)
         self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-candidates-")
         self._serial = 0
 
@@ -52,16 +60,20 @@ class CandidateBuilder:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._waiting.shutdown(cancel_futures=True)
         del self._pool
         self._folder.cleanup()
 
-    def build(self, inputs: list[auto_scheduler.MeasureInput]) -> list[BuiltCandidate]:
-        """Build all `inputs`, in parallel, and return the outcomes in the same order."""
+    def start(self, inputs: list[auto_scheduler.MeasureInput]) -> Future[list[BuiltCandidate]]:
+        """Begin to build all `inputs` in parallel; the outcomes come in the same order."""
         jobs = []
         for measure_input in inputs:
             self._serial += 1
             library = Path(self._folder.name) / f"candidate_{self._serial}.so"
             jobs.append((measure_input.serialize(), str(library)))
+        return self._waiting.submit(self._build, jobs)
+
+    def _build(self, jobs: list[tuple[Any, str]]) -> list[BuiltCandidate]:
         outcomes = self._pool.map_with_error_catching(build_candidate, jobs)
         return [_outcome(outcome) for outcome in outcomes]
 

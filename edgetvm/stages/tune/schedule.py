@@ -18,6 +18,9 @@ SEEN_WEIGHT = 0.2
 KIN_SLACK = 2.0
 """A task is taken to reach at least this part (1/2) of its kin's best throughput; beta in Ansor."""
 
+GAIN_NOTED = 0.01
+"""A task that becomes faster by less than this part has not improved."""
+
 WINDOW_ROUNDS = 3
 """Rounds over which the gain seen is taken."""
 
@@ -31,6 +34,7 @@ class TaskState:
     kind : tasks of one kind compute the same on other shapes.
     trials : trials so far, failed ones and those of earlier runs included.
     best_s : best time, seconds; None before the first valid trial.
+    improved_at : trials when it last became faster by more than `GAIN_NOTED`.
     history : (trials, best_s) after each round.
     exhausted : the search has nothing new to offer, or nothing that works.
     """
@@ -41,6 +45,7 @@ class TaskState:
     flop: float
     trials: int = 0
     best_s: float | None = None
+    improved_at: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
     exhausted: bool = False
 
@@ -52,8 +57,11 @@ class TaskState:
     def note_trial(self, seconds: float | None) -> None:
         """Count one trial; `seconds` is None if it failed."""
         self.trials += 1
-        if seconds is not None and (self.best_s is None or seconds < self.best_s):
-            self.best_s = seconds
+        if seconds is None or (self.best_s is not None and seconds >= self.best_s):
+            return
+        if self.best_s is None or seconds < (1 - GAIN_NOTED) * self.best_s:
+            self.improved_at = self.trials
+        self.best_s = seconds
 
     def end_round(self) -> None:
         """Note what the round just over has reached."""
@@ -61,12 +69,13 @@ class TaskState:
             self.history.append((self.trials, self.best_s))
 
 
-def next_task(tasks: Sequence[TaskState]) -> int | None:
+def next_task(tasks: Sequence[TaskState], busy: int | None = None) -> int | None:
     """Return the index of the task to tune next, None if all are exhausted.
 
-    Tasks without any trial come first, the ones that compute most before the others.
+    Tasks without any trial come first, the ones that compute most before the others. The task at
+    `busy` has a round under way and is passed over.
     """
-    open_tasks = [index for index, task in enumerate(tasks) if not task.exhausted]
+    open_tasks = [i for i, task in enumerate(tasks) if not task.exhausted and i != busy]
     untouched = [index for index in open_tasks if tasks[index].trials == 0]
     if untouched:
         return max(untouched, key=lambda index: tasks[index].count * tasks[index].flop)

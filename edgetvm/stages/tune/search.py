@@ -1,33 +1,33 @@
-"""AutoScheduler's search for one task: sketches, sampling and evolution under a cost model.
+"""What is measured next for one task: known schedules, laid-out ones, then AutoScheduler's search.
 
-The same steps as TVM's ``SketchPolicy.continue_search_one_round``, driven from here, so that
-candidates can be built by workers that stay alive, timed on any RPC server, and written down one
-by one.
+The evolution is TVM's ``SketchPolicy``, driven from here, so that candidates can be built by
+workers that stay alive, timed on any RPC server, and written down one by one.
 """
 
 import random
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from tvm import auto_scheduler
 from tvm.auto_scheduler.loop_state import StateObject
 
 from edgetvm.stages.build.tasks import NetworkTask
+from edgetvm.stages.tune.register_tiling import tiled_states
+from edgetvm.stages.tune.transfer import KnownSchedules
 
-POPULATION = 256
+POPULATION = 64
 """Candidates in one generation. TVM's 2048 costs more time than the better choice wins back."""
 
+GENERATIONS = 3
+
 RANDOM_SHARE = 0.1
-"""Part of each round that is taken from the samples at random; Ansor's epsilon-greedy."""
+"""Part of each searched round that is taken from the samples at random; Ansor's epsilon-greedy."""
 
-SAMPLED = 32
-"""Fresh samples of each round, with the elite the start of its evolution."""
+SAMPLED = 16
+"""Fresh samples of each round, with the elite and the laid-out ones the start of its evolution."""
 
-EVOLUTION_COUNT = 8
-"""Fewest candidates for which a round evolves its samples."""
-
-HINTS = 2
-"""Schedules that are tried first, from each store of another target or thread count."""
+KNOWN_SHARE = 0.3
+"""Most of a round that known schedules of other workloads may take."""
 
 ELITE = 32
 """Best measured candidates that enter each evolution."""
@@ -36,25 +36,31 @@ ELITE = 32
 class TaskSearch:
     """Proposes candidates for one task and remembers what was measured.
 
-    Evolution takes seconds, whatever comes of it. So until the cost model has learnt something
-    candidates are plain samples, and for a few candidates the samples that it likes best.
-
     Parameters
     ----------
     task : the task.
     model : cost model, shared by all tasks of a run.
+    known : stores of schedules to begin with, those of this target first.
     seed : of the search's random choices.
     """
 
-    def __init__(self, task: NetworkTask, model: auto_scheduler.XGBModel, seed: int) -> None:
+    def __init__(
+        self,
+        task: NetworkTask,
+        model: auto_scheduler.XGBModel,
+        known: list[KnownSchedules],
+        seed: int,
+    ) -> None:
         self._task = task.search_task
         self._model = model
+        self._known = known
         self._random = random.Random(seed)  # noqa: S311 - a search, not a secret
         self._policy = auto_scheduler.SketchPolicy(
             self._task,
             program_cost_model=model,
             params={
                 "evolutionary_search_population": POPULATION,
+                "evolutionary_search_num_iters": GENERATIONS,
                 "sample_init_min_population": SAMPLED,
             },
             seed=seed + 1,
@@ -62,7 +68,7 @@ class TaskSearch:
         )
         self._measured: set[str] = set()
         self._elite: list[tuple[float, StateObject]] = []
-        self._hints: list[StateObject] = []
+        self._tiled: list[StateObject] | None = None
 
     def note(self, state: StateObject, seconds: float | None) -> None:
         """Remember that `state` was measured; `seconds` is None if it failed."""
@@ -77,45 +83,53 @@ class TaskSearch:
         for state, seconds in states:
             self.note(self._bounded(state), seconds)
 
-    def hint(self, states: Iterable[StateObject]) -> None:
-        """Propose the first `HINTS` of `states` before anything else."""
-        self._hints += islice(states, HINTS)
-
     def propose(self, count: int) -> list[auto_scheduler.MeasureInput]:
         """Return up to `count` candidates that were not measured yet, most promising first.
 
         Fewer, or none, mean that the space is all but exhausted.
         """
-        chosen = self._unseen(self._hints, count)
-        if len(chosen) < count:
-            sampled = list(self._policy.sample_initial_population())
-            by_chance = self._random.sample(sampled, len(sampled))
-            by_model_count = count - len(chosen) - round(count * RANDOM_SHARE)
-            chosen += self._unseen(self._by_model(sampled, count), max(0, by_model_count))
-            chosen += self._unseen(by_chance, count - len(chosen))
+        is_first_round = self._tiled is None
+        if self._tiled is None:
+            self._tiled = list(tiled_states(self._task))
+        known = chain.from_iterable(store.fitted(self._task) for store in self._known)
+        chosen = self._unseen(known, max(1, round(KNOWN_SHARE * count)))
+        if is_first_round:
+            chosen += self._unseen(self._tiled, count - len(chosen))
+        if not chosen or (len(chosen) < count and not is_first_round):
+            chosen += self._searched(count - len(chosen))
         return [auto_scheduler.MeasureInput(self._task, state) for state in chosen]
 
-    def _by_model(self, sampled: list[StateObject], count: int) -> list[StateObject]:
-        """Return what the cost model likes best, evolved from `sampled` and the elite."""
+    def _searched(self, count: int) -> list[StateObject]:
+        """Return what evolution finds, and a few samples at random."""
+        sampled = list(self._policy.sample_initial_population())
+        by_chance = self._random.sample(sampled, len(sampled))
+        by_model_count = count - round(count * RANDOM_SHARE)
+        chosen = self._unseen(self._by_model(sampled, count), by_model_count)
+        return chosen + self._unseen(by_chance, count - len(chosen))
+
+    def _by_model(self, sampled: list[StateObject], count: int) -> Iterator[StateObject]:
+        """Yield what the cost model likes best, evolved from all that is known of the task."""
+        untried = self._tiled or []
         if self._model.bst is None:
-            return sampled
-        if count < EVOLUTION_COUNT:
-            scores = self._model.predict(self._task, sampled)
-            ranked = sorted(zip(scores, sampled, strict=True), key=lambda pair: -pair[0])
-            return [state for _, state in ranked]
+            yield from untried
+            yield from sampled
+            return
         elite = [state for _, state in self._elite]
-        return list(self._policy.evolutionary_search([*elite, *sampled], 2 * count))
+        beginning = islice(chain(elite, untried, sampled), 2 * POPULATION)
+        yield from self._policy.evolutionary_search(list(beginning), 2 * count)
 
     def _unseen(self, states: Iterable[StateObject], count: int) -> list[StateObject]:
         chosen: list[StateObject] = []
+        if count <= 0:
+            return chosen
         for state in states:
-            if len(chosen) == count:
-                break
             bounded = self._bounded(state)
             text = str(bounded)
             if text not in self._measured:
                 self._measured.add(text)
                 chosen.append(bounded)
+                if len(chosen) == count:
+                    break
         return chosen
 
     def _bounded(self, state: StateObject) -> StateObject:

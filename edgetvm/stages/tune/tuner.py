@@ -1,95 +1,60 @@
 """The tuning run: rounds of search, build, measure and learn over a network's tasks."""
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 
 from tvm import auto_scheduler
 from tvm.auto_scheduler.measure import MeasureErrorNo
 
 from edgetvm.errors import CompileError
-from edgetvm.records import RecordStore
-from edgetvm.stages.build.records import FAILURE_NAMES, Record, cost_s, record_line
+from edgetvm.stages.build.records import (
+    FAILURE_NAMES,
+    Record,
+    cost_s,
+    parse_records,
+    record_line,
+)
 from edgetvm.stages.build.tasks import NetworkTask
 from edgetvm.stages.tune.candidate_build import BuiltCandidate
-from edgetvm.stages.tune.schedule import ROUND_TRIALS, TaskState, network_latency_s, next_task
+from edgetvm.stages.tune.cost_model import CostModel
+from edgetvm.stages.tune.progress import TuningProgress
+from edgetvm.stages.tune.schedule import ROUND_TRIALS, TaskState, next_task
 from edgetvm.stages.tune.search import TaskSearch
+from edgetvm.stages.tune.tools import Tools
+from edgetvm.stages.tune.transfer import KnownSchedules
 
 FRUITLESS_TRIALS = 2 * ROUND_TRIALS
-"""A task that has not one valid candidate after this many trials is given up."""
+"""A task that has not one valid candidate after this many trials ends the run."""
 
-USUAL_PACE_S = 1.0
+PATIENCE_TRIALS = 6 * ROUND_TRIALS
+"""A task is left alone once so many trials have not made it faster."""
+
+USUAL_PACE_S = 0.5
 """Seconds a trial takes, before the run knows better."""
 
 FAILED_COST = 1e10
 """TVM's cost of a failed trial, seconds."""
 
 
-class Builder(Protocol):
-    """Builds candidates; see :class:`edgetvm.stages.tune.candidate_build.CandidateBuilder`."""
+@dataclass(frozen=True)
+class _Round:
+    """Candidates of one task on their way."""
 
-    def build(self, inputs: list[auto_scheduler.MeasureInput]) -> list[BuiltCandidate]:
-        """Build all `inputs` and return the outcomes in the same order."""
-
-
-class Timer(Protocol):
-    """Times candidates; see :class:`edgetvm.stages.tune.candidate_timing.CandidateTimer`."""
-
-    def time(
-        self, candidates: list[BuiltCandidate], best_s: float | None
-    ) -> Iterator[tuple[list[float], int, str]]:
-        """Yield costs in seconds, error number and error of each candidate."""
-
-
-@dataclass
-class TuningProgress:
-    """What a tuning run has done so far, for the display and the final report.
-
-    Attributes
-    ----------
-    trials_planned : of this run.
-    started_s, ended_s : of the run, on the monotonic clock; None until it has ended.
-    deadline_s : latest end of the run; None without a time budget.
-    resumed : records of these tasks that earlier runs left.
-    current : index of the task being tuned.
-    failures : failed trials of this run by kind.
-    first_reasons : the first reason seen of each kind.
-    """
-
-    tasks: list[TaskState]
-    trials_planned: int
-    started_s: float
-    deadline_s: float | None = None
-    ended_s: float | None = None
-    resumed: int = 0
-    trials: int = 0
-    current: int | None = None
-    failures: Counter[str] = field(default_factory=Counter)
-    first_reasons: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def network_latency_s(self) -> float | None:
-        """Estimated latency of the network, seconds; None while a task has no valid trial."""
-        return network_latency_s(self.tasks)
-
-    def seconds_left(self, now_s: float) -> float | None:
-        """Estimate how long the run still takes; None before the first trial."""
-        by_deadline = None if self.deadline_s is None else max(0.0, self.deadline_s - now_s)
-        if not self.trials:
-            return by_deadline
-        pace = (now_s - self.started_s) / self.trials
-        by_trials = pace * (self.trials_planned - self.trials)
-        return by_trials if by_deadline is None else min(by_trials, by_deadline)
+    place: int
+    inputs: list[auto_scheduler.MeasureInput]
+    built: Future[list[BuiltCandidate]]
 
 
 class Tuner:
     """Tunes the tasks of a network within a budget.
 
+    While one round is measured the next one is built, if the builder has a core of its own.
+
     Parameters
     ----------
-    store : every finished trial is on disk there before the next begins.
+    model : the cost model.
     seed : of the search.
     on_change : called after each trial and at each change of task.
     """
@@ -97,50 +62,47 @@ class Tuner:
     def __init__(
         self,
         tasks: list[NetworkTask],
-        builder: Builder,
-        timer: Timer,
-        store: RecordStore,
+        tools: Tools,
+        model: CostModel,
         seed: int,
         on_change: Callable[[TuningProgress], None],
     ) -> None:
         self._tasks = tasks
-        self._builder = builder
-        self._timer = timer
-        self._store = store
+        self._tools = tools
         self._on_change = on_change
         self._stopped = False
-        self._model = auto_scheduler.XGBModel(
-            verbose_eval=0, num_warmup_sample=ROUND_TRIALS, seed=seed + 1, adaptive_training=True
-        )
-        self._searches = [TaskSearch(task, self._model, seed + i) for i, task in enumerate(tasks)]
+        self._model = model
+        self._own = KnownSchedules()
+        self._known = [self._own]
+        self._searches = [
+            TaskSearch(task, model, self._known, seed + i) for i, task in enumerate(tasks)
+        ]
         states = [TaskState(task.name, _kind(task), task.count, task.flop) for task in tasks]
         self.progress = TuningProgress(states, trials_planned=0, started_s=time.monotonic())
+        self.progress.model_restored = model.is_restored
 
-    def take_up(self, records: list[Record]) -> None:
-        """Take up the records of earlier runs: tasks, search and cost model go on from there."""
+    def take_up(self, lines: list[str]) -> None:
+        """Take up the records of this store: tasks, search and cost model go on from there."""
+        self._own.learn(lines)
         places = {task.workload_key: place for place, task in enumerate(self._tasks)}
-        known = [record for record in records if record[0].task.workload_key in places]
-        for measure_input, result in known:
+        records = parse_records(lines, set(places))
+        for measure_input, result in records:
             place = places[measure_input.task.workload_key]
             seconds = cost_s(result)
             self._searches[place].restore([(measure_input.state, seconds)])
             self.progress.tasks[place].note_trial(seconds)
         for state in self.progress.tasks:
             state.end_round()
-            self._give_up_if_fruitless(state)
-        self._learn(known)
-        self.progress.resumed = len(known)
+            self._leave_if_settled(state)
+        if not self._model.is_restored:
+            self._model.learn(records)
+        self.progress.resumed = len(records)
 
-    def take_hints(self, records: list[Record]) -> None:
-        """Let each task begin with the best schedules that another store has for it."""
-        valid = [(seconds, r[0]) for r in records if (seconds := cost_s(r[1])) is not None]
-        best_first = sorted(valid, key=lambda entry: entry[0])
-        for task, search in zip(self._tasks, self._searches, strict=True):
-            search.hint(
-                measure_input.state
-                for _, measure_input in best_first
-                if measure_input.task.workload_key == task.workload_key
-            )
+    def take_hints(self, lines: list[str]) -> None:
+        """Let each task begin with the best schedules that another store has for its kind."""
+        known = KnownSchedules()
+        known.learn(lines)
+        self._known.append(known)
 
     def stop(self) -> None:
         """Ask the run to end after the trial that is being measured."""
@@ -152,7 +114,7 @@ class Tuner:
         Raises
         ------
         CompileError
-            No task has a single valid candidate; the first reason is quoted.
+            A task has not a single valid candidate after many trials; the first reason is quoted.
         DeviceError
             The device is lost.
         """
@@ -160,13 +122,11 @@ class Tuner:
         progress.trials_planned = trials
         progress.started_s = time.monotonic()
         progress.deadline_s = None if budget_s is None else progress.started_s + budget_s
-        while not self._is_over():
-            progress.current = next_task(progress.tasks)
-            if progress.current is None:
-                break
-            self._on_change(progress)
-            self._round(progress.current, self._round_size())
-        progress.ended_s = time.monotonic()
+        try:
+            self._run_rounds()
+        finally:
+            progress.ended_s = time.monotonic()
+            self._model.save()
         self._on_change(progress)
         if progress.trials and all(state.best_s is None for state in progress.tasks):
             kind, reason = next(iter(progress.first_reasons.items()))
@@ -176,43 +136,70 @@ class Tuner:
             )
         return progress
 
+    def _run_rounds(self) -> None:
+        ahead = self._begin_round(None)
+        while ahead is not None and not self._is_over():
+            current = ahead
+            self.progress.current = current.place
+            self._on_change(self.progress)
+            ahead = self._begin_round(current) if self._tools.builder.has_own_core else None
+            self._measure(current)
+            if ahead is None and not self._is_over():
+                ahead = self._begin_round(None)
+
     def _is_over(self) -> bool:
         progress = self.progress
         late = progress.deadline_s is not None and time.monotonic() >= progress.deadline_s
         return self._stopped or late or progress.trials >= progress.trials_planned
 
-    def _round_size(self) -> int:
+    def _begin_round(self, under_way: _Round | None) -> _Round | None:
+        """Choose a task, propose candidates and begin to build them; None if nothing is left."""
+        busy = None if under_way is None else under_way.place
+        while (place := next_task(self.progress.tasks, busy)) is not None:
+            size = self._round_size(len(under_way.inputs) if under_way else 0)
+            if size <= 0:
+                return None
+            with self.progress.clocked("search"):
+                inputs = self._searches[place].propose(size)
+            if inputs:
+                return _Round(place, inputs, self._tools.builder.start(inputs))
+            self.progress.tasks[place].exhausted = True
+        return None
+
+    def _round_size(self, under_way: int) -> int:
         """Shrink the first rounds of a small budget, so that each task gets one."""
         progress = self.progress
-        left = progress.trials_planned - progress.trials
+        left = progress.trials_planned - progress.trials - under_way
         if progress.deadline_s is not None:
             now_s = time.monotonic()
-            done = (now_s - progress.started_s) / progress.trials if progress.trials else None
-            left = min(left, int((progress.deadline_s - now_s) / (done or USUAL_PACE_S)))
+            pace_s = USUAL_PACE_S
+            if progress.trials:
+                pace_s = (now_s - progress.started_s) / progress.trials
+            left = min(left, max(1, int((progress.deadline_s - now_s) / pace_s) - under_way))
         untouched = sum(1 for state in progress.tasks if state.trials == 0)
         share = left // untouched if untouched else left
-        return max(1, min(ROUND_TRIALS, share))
+        return min(left, max(1, min(ROUND_TRIALS, share)))
 
-    def _round(self, place: int, size: int) -> None:
-        state, search = self.progress.tasks[place], self._searches[place]
-        inputs = search.propose(size)
-        if not inputs:
-            state.exhausted = True
-            return
-        built = self._builder.build(inputs)
+    def _measure(self, current: _Round) -> None:
+        state, search = self.progress.tasks[current.place], self._searches[current.place]
+        with self.progress.clocked("build"):
+            built = current.built.result()
         records: list[Record] = []
-        outcomes = self._timer.time(built, state.best_s)
-        for measure_input, candidate in zip(inputs, outcomes, strict=False):
-            records.append(self._finish_trial(measure_input, *candidate))
-            seconds = cost_s(records[-1][1])
-            state.note_trial(seconds)
-            search.note(measure_input.state, seconds)
-            self._on_change(self.progress)
-            if self._is_over():
-                break
+        with self.progress.clocked("measure"):
+            outcomes = self._tools.timer.time(built, state.best_s)
+            for measure_input, outcome in zip(current.inputs, outcomes, strict=False):
+                records.append(self._finish_trial(measure_input, *outcome))
+                seconds = cost_s(records[-1][1])
+                state.note_trial(seconds)
+                search.note(measure_input.state, seconds)
+                self._on_change(self.progress)
+                if self._is_over():
+                    break
         state.end_round()
-        self._give_up_if_fruitless(state)
-        self._learn(records)
+        self._leave_if_settled(state)
+        self._fail_without_candidate(state)
+        with self.progress.clocked("learn"):
+            self._model.learn(records)
 
     def _finish_trial(
         self,
@@ -224,7 +211,9 @@ class Tuner:
         result = auto_scheduler.MeasureResult(
             costs or [FAILED_COST], error_no, error, sum(costs), time.time()
         )
-        self._store.append(record_line((measure_input, result)))
+        line = record_line((measure_input, result))
+        self._tools.store.append(line)
+        self._own.learn([line])
         self.progress.trials += 1
         if error_no != MeasureErrorNo.NO_ERROR:
             kind = FAILURE_NAMES.get(int(error_no), "unknown")
@@ -232,13 +221,18 @@ class Tuner:
             self.progress.first_reasons.setdefault(kind, error)
         return measure_input, result
 
-    def _give_up_if_fruitless(self, state: TaskState) -> None:
-        if state.best_s is None and state.trials >= FRUITLESS_TRIALS:
+    def _leave_if_settled(self, state: TaskState) -> None:
+        if state.trials - state.improved_at >= PATIENCE_TRIALS:
             state.exhausted = True
 
-    def _learn(self, records: list[Record]) -> None:
-        if records:
-            self._model.update([r[0] for r in records], [r[1] for r in records])
+    def _fail_without_candidate(self, state: TaskState) -> None:
+        """Raise if `state` has nothing valid after so many trials; no bundle could be whole."""
+        if state.best_s is None and state.trials >= FRUITLESS_TRIALS:
+            kind, reason = next(iter(self.progress.first_reasons.items()))
+            raise CompileError(
+                f"{state.name}: none of {state.trials} candidates works. First failure ({kind}): "
+                f"{reason}"
+            )
 
 
 def _kind(task: NetworkTask) -> str:

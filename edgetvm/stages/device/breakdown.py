@@ -1,0 +1,90 @@
+"""Where the time of a network goes: operators with a task, layout transforms, and the rest.
+
+A task is tuned alone, again and again, with its data in the cache. In the network its weights and
+inputs come from memory, and operators run that have no task. So the sum of the tasks' best times
+is not the network's latency; the breakdown says what lies between.
+"""
+
+import json
+from pathlib import Path
+from statistics import median
+
+import tvm
+
+from edgetvm.errors import DeviceError, one_line
+from edgetvm.manifest import LatencyBreakdown
+from edgetvm.stages.build.network_build import NetworkBuild
+from edgetvm.stages.device.library import SESSION_TIMEOUT_S, RemoteLibrary
+from edgetvm.stages.device.session import Address, DeviceSession
+from edgetvm.stages.device.timing import Contender, time_interleaved
+
+ROUNDS = 15
+"""Samples of each library."""
+
+PROFILES = 7
+"""Runs of which each operator's median is taken."""
+
+
+def break_down(address: Address, build: NetworkBuild, tuned: Path) -> LatencyBreakdown:
+    """Time the libraries in turn on the device at `address`, and the tuned one's operators.
+
+    Raises
+    ------
+    DeviceError
+        The device is lost.
+    """
+    medians_s = _medians_s(address, build, tuned)
+    operators = _operator_times_s(address, build, tuned)
+    anchors = {f"_{task.name.partition(' ')[0]}" for task in build.tasks}
+    tasks_s = [s for name, s in operators if any(anchor in name for anchor in anchors)]
+    transforms_s = [s for name, s in operators if name.endswith("fused_layout_transform")]
+    return LatencyBreakdown(
+        estimate_s=build.estimate_s,
+        task_operators_s=sum(tasks_s),
+        layout_transforms=len(transforms_s),
+        layout_transforms_s=sum(transforms_s),
+        other_operators=len(operators) - len(tasks_s) - len(transforms_s),
+        other_operators_s=sum(s for _, s in operators) - sum(tasks_s) - sum(transforms_s),
+        tuned_s=medians_s["tuned"],
+        untuned_s=medians_s["untuned"],
+    )
+
+
+def _medians_s(address: Address, build: NetworkBuild, tuned: Path) -> dict[str, float]:
+    session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
+    contenders = {}
+    for name, path in {"untuned": build.untuned_library(), "tuned": tuned}.items():
+        library = RemoteLibrary(session, path, build.network.input_name)
+        library.run(build.golden_input)
+        contenders[name] = Contender.of_library(library)
+    timed = time_interleaved(contenders, ROUNDS)
+    return {name: median(samples.samples_s) for name, samples in timed.items()}
+
+
+def _operator_times_s(
+    address: Address, build: NetworkBuild, library: Path
+) -> list[tuple[str, float]]:
+    """Return the name and the median seconds of each operator of `library`, in order.
+
+    In a session of its own: a library that is sent twice would be overwritten while it runs.
+    """
+    session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
+    try:
+        executor = session.load_library(library)["debug_create"]("default", session.cpu)
+        data = tvm.nd.array(build.golden_input, session.cpu)
+        executor["set_input"](build.network.input_name, data)
+        profile = executor["profile_rpc"]
+        profile()
+        runs = [json.loads(profile())["calls"] for _ in range(PROFILES)]
+    except tvm.TVMError as err:
+        raise DeviceError(
+            f"{address} cannot time single operators: {one_line(err)}. Look at the "
+            "server's own output there, and try again."
+        ) from err
+    return [
+        (
+            calls[0]["Name"]["string"],
+            median(call["Duration (us)"]["microseconds"] for call in calls) / 1e6,
+        )
+        for calls in zip(*runs, strict=True)
+    ]

@@ -1,0 +1,44 @@
+"""The nearest relative of a target: whose cost model a new target begins with."""
+
+from pathlib import Path
+
+from tvm.target import Target, codegen
+
+from edgetvm.records import RecordStore
+from edgetvm.records.store import list_stores
+
+COST_MODEL = "cost_model.ubj"
+
+
+def cost_model_of(store: RecordStore) -> Path:
+    """Return the file of the cost model of the store's target, whether or not it is there."""
+    return store.path.parent / COST_MODEL
+
+
+def nearest_cost_model(tuning_logs: Path, own: RecordStore) -> Path | None:
+    """Return the cost model to begin with: the target's own, or its nearest relative's.
+
+    A relative has the same architecture; the nearest has the most similar vector width, and of
+    those the most records. None if there is nothing to begin with.
+    """
+    path = cost_model_of(own)
+    if path.exists():
+        return path
+    here = own.read_provenance()
+    if here is None:
+        return None
+    found = []
+    for store in list_stores(tuning_logs):
+        meta = store.read_provenance()
+        if meta is None or not cost_model_of(store).exists():
+            continue
+        if {machine.arch for machine in meta.machines} & {
+            machine.arch for machine in here.machines
+        }:
+            gap = abs(_vector_bits(meta.tvm_target) - _vector_bits(here.tvm_target))
+            found.append((gap, -store.path.stat().st_size, cost_model_of(store)))
+    return min(found)[2] if found else None
+
+
+def _vector_bits(tvm_target: str) -> int:
+    return int(codegen.llvm_get_vector_width(Target(tvm_target)))
