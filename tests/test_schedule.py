@@ -58,3 +58,8 @@ def test_failed_trials_count_and_do_not_improve() -> None:
     for seconds in (None, 2.0, 3.0, None):
         state.note_trial(seconds)
     assert (state.trials, state.best_s) == (4, 2.0)
+
+
+def test_a_task_whose_operations_tvm_cannot_count_is_judged_by_its_own_history() -> None:
+    pools = [task("a", kind="pool", flop=flop, trials=16, best_s=1e-6) for flop in (0.0, -1.0)]
+    assert all(expected_gain(pool, pools) > 0 for pool in pools)

@@ -92,7 +92,8 @@ def expected_gain(task: TaskState, tasks: Sequence[TaskState]) -> float:
     seen = (window[0] - task.best_s) / (len(window) - 1) if len(window) > 1 else 0.0
     by_own_history = task.best_s * min(1.0, ROUND_TRIALS / task.trials)
     kin = max(other.flop_per_s for other in tasks if other.kind == task.kind)
-    by_kin = task.best_s - KIN_SLACK * task.flop / kin
+    # TVM counts no operations in some pools.
+    by_kin = task.best_s - KIN_SLACK * task.flop / kin if kin > 0 else 0.0
     hoped = max(by_own_history, by_kin)
     return task.count * (SEEN_WEIGHT * seen + (1 - SEEN_WEIGHT) * hoped)
 
