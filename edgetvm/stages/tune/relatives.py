@@ -18,8 +18,8 @@ def cost_model_of(store: RecordStore) -> Path:
 def nearest_cost_model(tuning_logs: Path, own: RecordStore) -> Path | None:
     """Return the cost model to begin with: the target's own, or its nearest relative's.
 
-    A relative has the same architecture; the nearest has the most similar vector width, and of
-    those the most records. None if there is nothing to begin with.
+    A relative has the same architecture; the nearest differs in the fewest CPU features, and of
+    those it has the most records. None if there is nothing to begin with.
     """
     path = cost_model_of(own)
     if path.exists():
@@ -35,10 +35,11 @@ def nearest_cost_model(tuning_logs: Path, own: RecordStore) -> Path | None:
         if {machine.arch for machine in meta.machines} & {
             machine.arch for machine in here.machines
         }:
-            gap = abs(_vector_bits(meta.tvm_target) - _vector_bits(here.tvm_target))
-            found.append((gap, -store.path.stat().st_size, cost_model_of(store)))
+            differing = _features(meta.tvm_target) ^ _features(here.tvm_target)
+            found.append((len(differing), -store.path.stat().st_size, cost_model_of(store)))
     return min(found)[2] if found else None
 
 
-def _vector_bits(tvm_target: str) -> int:
-    return int(codegen.llvm_get_vector_width(Target(tvm_target)))
+def _features(tvm_target: str) -> set[str]:
+    """Return the CPU features that LLVM uses for a target."""
+    return set(map(str, codegen.llvm_get_cpu_features(Target(tvm_target))))
