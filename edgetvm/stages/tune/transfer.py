@@ -16,6 +16,8 @@ import msgspec
 from tvm import TVMError, auto_scheduler, tir
 from tvm.auto_scheduler.loop_state import State, StateObject
 
+from edgetvm.records.line import parse_line
+
 Step = list[Any]
 """One transform step, as TVM writes it: its kind, its stage, and what the kind needs."""
 
@@ -54,16 +56,14 @@ class KnownSchedules:
 
     def learn(self, lines: Iterable[str]) -> None:
         """Keep the best schedule of each workload in `lines`, which are record lines."""
-        for line in lines:
-            record = msgspec.json.decode(line)
-            costs, error_no = record["r"][:2]
-            if error_no:
+        for record in map(parse_line, lines):
+            if record.seconds is None:
                 continue
-            key = WorkloadKey.parse(record["i"][0][0])
-            seconds = sum(costs) / len(costs)
+            key = WorkloadKey.parse(record.workload_key)
             known = self._best[key.kind].get(key)
-            if known is None or seconds < known[0]:
-                self._best[key.kind][key] = seconds, record["i"][1][1]
+            if known is None or record.seconds < known[0]:
+                _, steps = msgspec.json.decode(record.schedule)
+                self._best[key.kind][key] = record.seconds, steps
 
     def fitted(self, task: auto_scheduler.SearchTask) -> Iterator[StateObject]:
         """Yield schedules for `task`, those of the most similar workloads first."""

@@ -23,7 +23,7 @@ from edgetvm.stages.tune.progress import TuningProgress
 from edgetvm.stages.tune.schedule import ROUND_TRIALS, TaskState, next_task
 from edgetvm.stages.tune.search import TaskSearch
 from edgetvm.stages.tune.tools import Tools
-from edgetvm.stages.tune.transfer import KnownSchedules
+from edgetvm.stages.tune.transfer import KnownSchedules, WorkloadKey
 
 FRUITLESS_TRIALS = 2 * ROUND_TRIALS
 """A task that has not one valid candidate after this many trials ends the run."""
@@ -77,7 +77,10 @@ class Tuner:
         self._searches = [
             TaskSearch(task, model, self._known, seed + i) for i, task in enumerate(tasks)
         ]
-        states = [TaskState(task.name, _kind(task), task.count, task.flop) for task in tasks]
+        states = [
+            TaskState(t.name, WorkloadKey.parse(t.workload_key).kind, t.count, t.flop)
+            for t in tasks
+        ]
         self.progress = TuningProgress(states, trials_planned=0, started_s=time.monotonic())
         self.progress.model_restored = model.is_restored
 
@@ -233,8 +236,3 @@ class Tuner:
                 f"{state.name}: none of {state.trials} candidates works. First failure ({kind}): "
                 f"{reason}"
             )
-
-
-def _kind(task: NetworkTask) -> str:
-    """Tasks of one kind share the hash of the computation and differ in shapes only."""
-    return task.workload_key.split('"')[1]
