@@ -93,6 +93,31 @@ def test_no_computation_on_constants_is_left_for_the_device(fuse: object) -> Non
     assert constant_calls == []
 
 
+def test_squeeze_and_excite_scales_activations_not_weights() -> None:
+    fused = fuse_for_auto_scheduler(
+        import_network(resolve_network("mobilenet_v3_small_0.35", RECIPES)),
+        tvm.target.Target(TARGET),
+    )
+    weights: list[relay.Expr] = []
+
+    def visit(expr: relay.Expr) -> None:
+        if isinstance(expr, relay.Call) and isinstance(expr.op, relay.Function):
+            arguments = dict(zip(expr.op.params, expr.args, strict=True))
+            relay.analysis.post_order_visit(
+                expr.op.body, lambda e: weights.extend(weight_of(e, arguments))
+            )
+
+    relay.analysis.post_order_visit(fused["main"], visit)
+    assert len(weights) > 50
+    assert all(isinstance(weight, relay.Constant) for weight in weights)
+
+
+def weight_of(expr: relay.Expr, arguments: dict[relay.Var, relay.Expr]) -> list[relay.Expr]:
+    if isinstance(expr, relay.Call) and expr.op == tvm.ir.Op.get("nn.conv2d"):
+        return [arguments.get(expr.args[1], expr.args[1])]
+    return []
+
+
 def test_batch_norm_without_a_convolution_before_it_stays_right() -> None:
     data = np.random.default_rng(0).standard_normal((1, 4, 3, 3), dtype=np.float32)
     network = _onnx_network(with_conv=False)

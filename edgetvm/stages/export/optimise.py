@@ -5,12 +5,12 @@ they take a second instead of a minute, and tuning and building see the very sam
 """
 
 import functools
-from typing import Any
 
 import tvm
-from tvm import autotvm, relay
+from tvm import relay
 from tvm.relay.backend import te_compiler
 
+from edgetvm.stages.export import implementations
 from edgetvm.stages.export.constant_folding import fold_constants
 from edgetvm.stages.export.rewrites import dense_to_conv2d
 
@@ -26,36 +26,19 @@ _NHWC = {
     "image.resize2d": ["NHWC"],
 }
 
-_NOTHING_LEFT_TO_DO = ["SimplifyExpr", "SimplifyExprPostAlterOp"]
-"""Two seconds of pattern matching for casts, transposes and like-shaped zeros, which the import
-into inference form has removed. TVM's own schedules get them all the same, as the stock path does.
+_LEFT_OUT = ["SimplifyExpr", "SimplifyExprPostAlterOp", "FoldScaleAxis"]
+"""Passes that do no good where AutoScheduler chooses; TVM's own schedules get them all the same.
+
+The first two match patterns for two seconds, for casts, transposes and like-shaped zeros, which the
+import into inference form has removed. The last moves squeeze-excite's scale from the activations
+to the weights, often the larger of the two, which then take their layout anew in each inference.
 """
 
 # TVM asks for its build flags, a map of a hundred strings, once for every axis of every tensor
 # that it lowers; half the time of a build went there.
 te_compiler.libinfo = functools.cache(te_compiler.libinfo)
 
-# AutoTVM would advise to tune with AutoTVM.
-autotvm.GLOBAL_SCOPE.silent = True
-
-_all_implementations = te_compiler.get_valid_implementations
-
-
-def _implementations_without_winograd(*query: Any) -> list[Any]:
-    """Leave out Winograd's convolutions where AutoScheduler chooses.
-
-    Relay would take them for every 3x3 convolution, unmeasured: four dependent stages with a
-    search space that a budget of hours does not cover, and more rounding error.
-    """
-    found: list[Any] = _all_implementations(*query)
-    if te_compiler.is_auto_scheduler_enabled():
-        found = [
-            implementation for implementation in found if "winograd" not in implementation.name
-        ]
-    return found
-
-
-te_compiler.get_valid_implementations = _implementations_without_winograd
+implementations.install()
 
 
 def fuse_for_default_schedules(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
@@ -77,7 +60,7 @@ def _optimise_and_fuse(
     context = tvm.transform.PassContext(
         opt_level=3,
         config=AUTO_SCHEDULER if auto_scheduler else {},
-        disabled_pass=["FoldConstant", *(_NOTHING_LEFT_TO_DO if auto_scheduler else [])],
+        disabled_pass=["FoldConstant", *(_LEFT_OUT if auto_scheduler else [])],
     )
     with target, context:
         mod = fold_constants(passes(mod))
