@@ -78,6 +78,10 @@ SQUARE = (1, 16, 16, 16)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "grouped": (lambda: conv(16, 24, 3, groups=4, padding=1), SQUARE),
     "grouped 1x1 of odd width": (lambda: conv(15, 24, groups=3), (1, 15, 9, 9)),
+    "grouped 1x1 whose groups fill no vectors, then a shuffle": (
+        lambda: Function(shuffled, conv(16, 48, groups=4), conv(48, 32, groups=4)),
+        SQUARE,
+    ),
     "depthwise with a multiplier": (
         lambda: nn.Sequential(conv(8, 16, 3, groups=8, padding=1), nn.ReLU()),
         (1, 8, 12, 12),

@@ -19,6 +19,7 @@ from edgetvm.stages.export.constant_folding import (
 )
 from edgetvm.stages.export.optimise import fuse_for_auto_scheduler, fuse_for_default_schedules
 from edgetvm.stages.export.relay_import import import_network
+from edgetvm.stages.export.rewrites import fill_vectors, make_tunable
 
 RECIPES = Path(__file__).parent.parent / "compile"
 TARGET = "llvm"
@@ -91,6 +92,46 @@ def test_no_computation_on_constants_is_left_for_the_device(fuse: object) -> Non
 
     relay.analysis.post_order_visit(fused["main"], visit)
     assert constant_calls == []
+
+
+def test_what_is_left_alone_keeps_what_was_rewritten_before_it() -> None:
+    data = relay.var("data", shape=(1, 4, 6, 6))
+    pooled = relay.nn.adaptive_avg_pool2d(relay.nn.adaptive_avg_pool2d(data, (3, 3)), (1, 1))
+    rewritten = make_tunable(tvm.IRModule.from_expr(pooled))
+    assert operators(rewritten) == ["nn.avg_pool2d", "nn.adaptive_avg_pool2d"]
+
+
+def grouped(width: int, *following: str) -> tvm.IRModule:
+    conv = relay.nn.conv2d(
+        relay.var("data", shape=(1, 5, 5, 24)),
+        relay.const(np.random.default_rng(0).standard_normal((1, 1, 8, 3 * width), "float32")),
+        groups=3,
+        channels=3 * width,
+        kernel_size=(1, 1),
+        data_layout="NHWC",
+        kernel_layout="HWIO",
+    )
+    if "add" in following:
+        bias = np.linspace(-1, 1, 3 * width, dtype="float32").reshape(1, 1, 1, -1)
+        conv = relay.add(conv, relay.const(bias))
+    if "relu" in following:
+        conv = relay.nn.relu(conv)
+    return tvm.IRModule.from_expr(relay.nn.avg_pool2d(conv, (5, 5), layout="NHWC"))
+
+
+@pytest.mark.parametrize("following", [(), ("add",), ("relu",), ("add", "relu")])
+def test_groups_are_filled_to_whole_vectors(following: tuple[str, ...]) -> None:
+    mod = grouped(20, *following)
+    filled = fill_vectors(mod)
+    assert operators(filled).count("strided_slice") == 1
+    assert "channels=72" in filled["main"].astext(show_meta_data=False)
+    data = np.random.default_rng(1).standard_normal((1, 5, 5, 24), "float32")
+    np.testing.assert_allclose(run(filled, data), run(mod, data), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [4, 16, 40])
+def test_groups_that_fill_vectors_or_are_small_stay(width: int) -> None:
+    assert "strided_slice" not in operators(fill_vectors(grouped(width, "add")))
 
 
 def test_squeeze_and_excite_scales_activations_not_weights() -> None:

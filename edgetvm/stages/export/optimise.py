@@ -12,7 +12,7 @@ from tvm.relay.backend import te_compiler
 
 from edgetvm.stages.export import implementations
 from edgetvm.stages.export.constant_folding import fold_constants
-from edgetvm.stages.export.rewrites import dense_to_conv2d
+from edgetvm.stages.export.rewrites import dense_to_conv2d, fill_vectors
 
 AUTO_SCHEDULER = {"relay.backend.use_auto_scheduler": True}
 """Configuration under which Relay asks AutoScheduler's records for schedules."""
@@ -50,7 +50,8 @@ def fuse_for_auto_scheduler(mod: tvm.IRModule, target: tvm.target.Target) -> tvm
     """Optimise and fuse `mod` as AutoScheduler wants it: NHWC, dense layers as convolutions."""
     with tvm.transform.PassContext(opt_level=3):
         mod = relay.transform.ConvertLayout(_NHWC)(mod)
-    return _optimise_and_fuse(dense_to_conv2d(fold_constants(mod)), target, auto_scheduler=True)
+    mod = fill_vectors(dense_to_conv2d(fold_constants(mod)))
+    return _optimise_and_fuse(mod, target, auto_scheduler=True)
 
 
 def _optimise_and_fuse(

@@ -14,6 +14,7 @@ from tvm.relay.dataflow_pattern import (
     wildcard,
 )
 
+from edgetvm.stages.export.group_widths import GroupsOfVectors
 from edgetvm.stages.export.uniform_pools import AdaptivePools
 
 
@@ -45,9 +46,16 @@ def dense_to_conv2d(mod: tvm.IRModule) -> tvm.IRModule:
     return _rewrite(_DenseWithConstantWeight(), mod)
 
 
+def fill_vectors(mod: tvm.IRModule) -> tvm.IRModule:
+    """Rewrite grouped 1x1 convolutions whose groups' outputs fill no vectors (NHWC, HWIO)."""
+    return _rewrite(GroupsOfVectors(), mod)
+
+
 def _rewrite(
     callbacks: DFPatternCallback | list[DFPatternCallback], mod: tvm.IRModule
 ) -> tvm.IRModule:
+    # A callback that leaves a match alone has to return `post`: `pre` would undo what was rewritten
+    # before it.
     mod = relay.transform.InferType()(mod)
     mod = tvm.IRModule.from_expr(rewrite(callbacks, mod["main"]))
     return relay.transform.InferType()(mod)
@@ -63,10 +71,10 @@ class _BatchNormAfterConv(DFPatternCallback):  # type: ignore[misc]
         self.batch_norm = is_op("nn.batch_norm")(biased | self.conv, *self.statistics)
         self.pattern = is_tuple_get_item(self.batch_norm, 0)
 
-    def callback(self, pre: Any, _post: Any, matched: Any) -> Any:
+    def callback(self, _pre: Any, post: Any, matched: Any) -> Any:
         conv, attrs = matched[self.conv][0], matched[self.batch_norm][0].attrs
         if conv.attrs.data_layout != "NCHW" or conv.attrs.kernel_layout != "OIHW":
-            return pre
+            return post
         gamma, beta, mean, var = (matched[s][0].data.numpy() for s in self.statistics)
         scale = 1 / np.sqrt(var + attrs.epsilon)
         if attrs.scale:
@@ -105,9 +113,9 @@ class _Sigmoid(DFPatternCallback):  # type: ignore[misc]
         self.data = wildcard()
         self.pattern = is_op("sigmoid")(self.data)
 
-    def callback(self, pre: Any, _post: Any, matched: Any) -> Any:
+    def callback(self, pre: Any, post: Any, matched: Any) -> Any:
         if pre.checked_type.dtype != "float32":
-            return pre
+            return post
         power = relay.Call(tvm.ir.Op.get("fast_exp"), [relay.negative(matched[self.data][0])])
         return relay.divide(relay.const(1.0), relay.add(power, relay.const(1.0)))
 
@@ -120,10 +128,10 @@ class _DivisionByConstant(DFPatternCallback):  # type: ignore[misc]
         self.data, self.divisor = wildcard(), is_constant()
         self.pattern = is_op("divide")(self.data, self.divisor)
 
-    def callback(self, pre: Any, _post: Any, matched: Any) -> Any:
+    def callback(self, _pre: Any, post: Any, matched: Any) -> Any:
         divisor = matched[self.divisor][0].data.numpy()
         if divisor.dtype != np.float32 or not divisor.all():
-            return pre
+            return post
         return relay.multiply(matched[self.data][0], _const(1 / divisor))
 
 
@@ -135,10 +143,10 @@ class _BatchMatmulWithConstantWeight(DFPatternCallback):  # type: ignore[misc]
         self.data, self.weight = wildcard(), is_constant()
         self.pattern = is_op("nn.batch_matmul")(self.data, self.weight)
 
-    def callback(self, pre: Any, _post: Any, matched: Any) -> Any:
+    def callback(self, pre: Any, post: Any, matched: Any) -> Any:
         data, weight = matched[self.data][0], matched[self.weight][0].data.numpy()
         if pre.attrs.transpose_a or not (weight == weight[:1]).all():
-            return pre
+            return post
         matrix = weight[0] if pre.attrs.transpose_b else weight[0].T
         rows = relay.reshape(data, (-1, matrix.shape[1]))
         shape = [int(extent) for extent in pre.checked_type.shape]
@@ -153,12 +161,12 @@ class _DenseWithConstantWeight(DFPatternCallback):  # type: ignore[misc]
         added = is_op("add")(self.dense, self.bias) | is_op("nn.bias_add")(self.dense, self.bias)
         self.pattern = added | self.dense
 
-    def callback(self, pre: Any, _post: Any, matched: Any) -> Any:
+    def callback(self, _pre: Any, post: Any, matched: Any) -> Any:
         data, weight = matched[self.data][0], matched[self.weight][0].data.numpy()
         bias = matched[self.bias][0].data.numpy() if self.bias in matched else None
         shape = [int(extent) for extent in matched[self.dense][0].checked_type.shape]
         if len(shape) != 2 or (bias is not None and bias.size != shape[1]):
-            return pre
+            return post
         (batch, outputs), inputs = shape, weight.shape[1]
         pixel = relay.reshape(data, (batch, 1, 1, inputs))
         conv = relay.nn.conv2d(

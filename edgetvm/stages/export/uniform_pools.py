@@ -20,13 +20,13 @@ class AdaptivePools(DFPatternCallback):  # type: ignore[misc]
         self.data = wildcard()
         self.pattern = is_op("nn.adaptive_avg_pool2d")(self.data)
 
-    def callback(self, pre: Any, _post: Any, matched: Any) -> Any:
+    def callback(self, pre: Any, post: Any, matched: Any) -> Any:
         """Gather the windows, one after the other and weighted, where their sizes differ."""
         data = matched[self.data][0]
         sizes = [int(extent) for extent in pre.args[0].checked_type.shape[2:]]
         outputs = [int(extent) for extent in pre.checked_type.shape[2:]]
         if pre.attrs.layout != "NCHW" or outputs == [1, 1]:
-            return pre
+            return post
         kernel = []
         for axis, size, output in zip((2, 3), sizes, outputs, strict=True):
             indices, weights = _windows(size, output)
