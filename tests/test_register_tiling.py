@@ -6,6 +6,7 @@ from tvm import auto_scheduler, te, topi
 
 from edgetvm.stages.tune.loop_nest import LoopNest
 from edgetvm.stages.tune.register_tiling import VECTOR_REGISTERS, tiled_states, tilings
+from edgetvm.stages.tune.tiling import schedule_tiling
 
 AVX512 = auto_scheduler.HardwareParams(2, 64, 64, target=tvm.target.Target("llvm"))
 
@@ -102,6 +103,15 @@ def test_the_likely_best_tile_comes_first() -> None:
 def test_the_parallel_loop_shares_the_work_evenly() -> None:
     (first, *_) = tilings(nest_of(tiling_conv, 14, 96, 48, 1, 1), AVX512)
     assert first.row_blocks * first.channel_blocks % int(AVX512.num_cores) == 0
+
+
+@pytest.mark.parametrize(("size", "threads", "expected"), [(7, 2, 3), (7, 1, 0), (112, 2, 0)])
+def test_small_tasks_are_also_tried_on_one_thread(size: int, threads: int, expected: int) -> None:
+    hardware = auto_scheduler.HardwareParams(threads, 64, 64, target=tvm.target.Target("llvm"))
+    nest = nest_of(tiling_depthwise, size, 96)
+    serial = [tiling for tiling in tilings(nest, hardware) if not tiling.is_parallel]
+    assert len(serial) == expected
+    assert not any("parallel" in str(schedule_tiling(nest, tiling)) for tiling in serial)
 
 
 def test_every_schedule_says_where_the_padding_goes() -> None:

@@ -2,18 +2,19 @@
 
 A convolution runs near a CPU's peak if the innermost loops hold a tile of outputs in registers,
 and its inner loop is nothing but loads and multiply-adds. There are few such tiles for a shape and
-they can be named, where a search has to meet them by chance. The loop structure is Ansor's own
-(SSRSRS, arXiv 2006.06762, section 4.1), so that evolution can go on from here.
+they can be named, where a search has to meet them by chance.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
+from math import prod
 
 from tvm import auto_scheduler
-from tvm.auto_scheduler.loop_state import State, StateObject
+from tvm.auto_scheduler.loop_state import StateObject
 
 from edgetvm.stages.tune.loop_nest import LoopNest
+from edgetvm.stages.tune.tiling import Tiling, schedule_tiling
 
 VECTOR_REGISTERS = {16: 32, 32: 16, 64: 32}
 """Registers by their width in bytes: NEON, AVX2, AVX-512."""
@@ -30,43 +31,17 @@ LARGEST_TILE = 8
 WIDEST_TILE = 28
 """Pixels of a tile in one row are at most this many."""
 
-UNROLL_STEPS = 512
-"""Most multiply-adds of a loop body."""
-
-WINDOW_STEPS = 256
-"""The same where each of them may come with conditions for the padding."""
-
 TILES = 8
 """Register tiles that are tried of each task."""
 
+SERIAL_STEPS = 1 << 20
+"""Tasks of fewer multiply-adds are also tried on one thread: the others take a while to wake."""
+
+SERIAL_TILINGS = 3
+"""Schedules that are tried on one thread."""
+
 CACHED_ROWS = 8
 """Rows of outputs in a block of the schedules that keep inputs, not weights, in the cache."""
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """One schedule of a task.
-
-    Attributes
-    ----------
-    rows, columns : pixels of the register tile.
-    vectors, lanes : channels of the tile: vectors of that many float32.
-    row_blocks, channel_blocks : the parallel loop goes over them.
-    padding : where a padded input is made: "inline", for each "block" or "whole".
-    """
-
-    rows: int
-    columns: int
-    vectors: int
-    lanes: int
-    row_blocks: int = 1
-    channel_blocks: int = 1
-    padding: str = "inline"
-
-    @property
-    def accumulators(self) -> int:
-        """Vector registers that hold sums."""
-        return self.rows * self.columns * self.vectors
 
 
 def tiled_states(task: auto_scheduler.SearchTask) -> Iterator[StateObject]:
@@ -79,7 +54,7 @@ def tiled_states(task: auto_scheduler.SearchTask) -> Iterator[StateObject]:
     if nest is None or task.target.kind.name != "llvm":
         return
     for tiling in tilings(nest, task.hardware_params):
-        yield _apply(nest, tiling)
+        yield schedule_tiling(nest, tiling)
 
 
 def tilings(nest: LoopNest, hardware: auto_scheduler.HardwareParams) -> list[Tiling]:
@@ -89,7 +64,11 @@ def tilings(nest: LoopNest, hardware: auto_scheduler.HardwareParams) -> list[Til
     for place, tile in enumerate(tiles[:TILES]):
         variants = _variants(nest, tile, int(hardware.num_cores))
         ranked += [(place + 2 * rank, tiling) for rank, tiling in enumerate(variants)]
-    return [tiling for _, tiling in sorted(ranked, key=lambda entry: entry[0])]
+    best_first = [tiling for _, tiling in sorted(ranked, key=lambda entry: entry[0])]
+    if int(hardware.num_cores) == 1 or prod(nest.spatial_extents) * nest.taps > SERIAL_STEPS:
+        return best_first
+    serial = [replace(tiling, is_parallel=False) for tiling in best_first[:SERIAL_TILINGS]]
+    return best_first[:SERIAL_TILINGS] + serial + best_first[SERIAL_TILINGS:]
 
 
 def _tiles(nest: LoopNest, hardware: auto_scheduler.HardwareParams) -> Iterator[Tiling]:
@@ -143,91 +122,6 @@ def _variants(nest: LoopNest, tile: Tiling, threads: int) -> list[Tiling]:
         replace(tile, row_blocks=row_blocks, channel_blocks=channel_blocks, padding=padding)
         for padding, (row_blocks, channel_blocks) in product(paddings, orders)
     ]
-
-
-def _apply(nest: LoopNest, tiling: Tiling) -> StateObject:
-    """Write `tiling` as the steps of a schedule."""
-    state, reduction, target = nest.start()
-    axes = list(state.stages[reduction].iters)
-    spatial, taps = axes[: nest.rank], axes[nest.rank :]
-    source_steps, spatial_parts = [], []
-    for iterator, lengths in zip(spatial, _spatial_lengths(nest, tiling), strict=True):
-        source_steps.append(len(state.transform_steps))
-        spatial_parts.append(state.split(reduction, iterator, lengths))
-    tap_parts = [
-        state.split(reduction, iterator, [length])
-        for iterator, length in zip(taps, _tap_lengths(nest, tiling), strict=True)
-    ]
-    levels = [[parts[level] for parts in spatial_parts] for level in range(4)]
-    outer_taps, inner_taps = ([parts[level] for parts in tap_parts] for level in range(2))
-    order = [*levels[0], *levels[1], *outer_taps, *levels[2], *inner_taps, *levels[3]]
-    state.reorder(reduction, order)
-    _tile_target(state, target, source_steps, reduction, tiling)
-    _pad(state, nest, tiling, target)
-    first, last = state.stages[reduction].iters[0], state.stages[reduction].iters[-1]
-    state.pragma(reduction, first, f"auto_unroll_max_step${UNROLL_STEPS}")
-    state.vectorize(reduction, last)
-    return nest.dag.infer_bound_from_state(state).state_object
-
-
-def _spatial_lengths(nest: LoopNest, tiling: Tiling) -> list[list[int]]:
-    """Return the lengths of the three inner levels of each spatial axis."""
-    rows = nest.rows // tiling.rows // tiling.row_blocks
-    columns = nest.columns // tiling.columns
-    channel_blocks = nest.channels // (tiling.vectors * tiling.lanes) // tiling.channel_blocks
-    inner = [
-        [rows, 1, tiling.rows],
-        [columns, 1, tiling.columns],
-        [channel_blocks, tiling.vectors, tiling.lanes],
-    ]
-    return [[1, 1, 1]] * (nest.rank - 3) + inner[-nest.rank :]
-
-
-def _tap_lengths(nest: LoopNest, tiling: Tiling) -> list[int]:
-    """Return the inner, unrolled length of each reduction axis; the last axes are unrolled first.
-
-    Sums over many channels are long enough as loops: there no more than a pixel is unrolled.
-    """
-    longest, most_steps = (3, UNROLL_STEPS) if nest.sums_channels else (9, WINDOW_STEPS)
-    lengths, steps = [], tiling.accumulators
-    for extent in reversed(nest.tap_extents):
-        lengths.append(extent if extent <= longest and steps * extent <= most_steps else 1)
-        steps *= lengths[-1]
-    return lengths[::-1]
-
-
-def _tile_target(
-    state: State, target: int, source_steps: list[int], reduction: int, tiling: Tiling
-) -> None:
-    """Give the last stage the outer loops of the reduction, and compute that inside of them."""
-    parts = [
-        state.follow_split(target, iterator, step, 2)
-        for iterator, step in zip(list(state.stages[target].iters), source_steps, strict=True)
-    ]
-    state.reorder(target, [part[level] for level in range(3) for part in parts])
-    state.split(target, parts[-1][2], [tiling.lanes])
-    state.compute_at(reduction, target, parts[-1][1])
-    outer = [part[0] for part in parts]
-    state.parallel(target, state.fuse(target, outer) if len(outer) > 1 else outer[0])
-    for iterator in state.stages[target].iters[len(parts) + 1 : -1]:
-        state.unroll(target, iterator)
-    state.vectorize(target, state.stages[target].iters[-1])
-
-
-def _pad(state: State, nest: LoopNest, tiling: Tiling, target: int) -> None:
-    """Place the stage that pads the input."""
-    if nest.padding is None:
-        return
-    padding = nest.padding
-    if tiling.padding == "inline":
-        state.compute_inline(padding)
-        return
-    if tiling.padding == "block":
-        state.compute_at(padding, target, state.stages[target].iters[0])
-    else:
-        outer = state.fuse(padding, list(state.stages[padding].iters)[:-1])
-        state.parallel(padding, outer)
-    state.vectorize(padding, state.stages[padding].iters[-1])
 
 
 def _balanced(rows: int, blocks: int, threads: int) -> int:
