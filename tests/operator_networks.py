@@ -82,6 +82,15 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: Function(shuffled, conv(16, 48, groups=4), conv(48, 32, groups=4)),
         SQUARE,
     ),
+    "squeezed concatenation": (
+        lambda: Function(
+            lambda data, one, two, squeeze: squeeze(torch.cat([one(data), two(data)], 1)),
+            conv(16, 24),
+            conv(16, 24, 3, padding=1),
+            conv(48, 8),
+        ),
+        SQUARE,
+    ),
     "depthwise with a multiplier": (
         lambda: nn.Sequential(conv(8, 16, 3, groups=8, padding=1), nn.ReLU()),
         (1, 8, 12, 12),

@@ -19,7 +19,7 @@ from edgetvm.stages.export.constant_folding import (
 )
 from edgetvm.stages.export.optimise import fuse_for_auto_scheduler, fuse_for_default_schedules
 from edgetvm.stages.export.relay_import import import_network
-from edgetvm.stages.export.rewrites import fill_vectors, make_tunable
+from edgetvm.stages.export.rewrites import convolve_parts, fill_vectors, make_tunable
 
 RECIPES = Path(__file__).parent.parent / "compile"
 TARGET = "llvm"
@@ -42,13 +42,14 @@ def operators(mod: tvm.IRModule) -> list[str]:
     return found
 
 
-def run(mod: tvm.IRModule, data: np.ndarray) -> np.ndarray:
+def run(mod: tvm.IRModule, *data: np.ndarray) -> np.ndarray:
     with tvm.transform.PassContext(opt_level=3):
         library = relay.build(mod, target=TARGET)
     from tvm.contrib import graph_executor
 
     executor = graph_executor.GraphModule(library["default"](tvm.cpu()))
-    executor.set_input(0, data)
+    for place, values in enumerate(data):
+        executor.set_input(place, values)
     executor.run()
     return executor.get_output(0).numpy()
 
@@ -132,6 +133,39 @@ def test_groups_are_filled_to_whole_vectors(following: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("width", [4, 16, 40])
 def test_groups_that_fill_vectors_or_are_small_stay(width: int) -> None:
     assert "strided_slice" not in operators(fill_vectors(grouped(width, "add")))
+
+
+def squeezed(outputs: int, *, pooled: bool = False, shared: bool = False) -> tvm.IRModule:
+    parts = [relay.var(name, shape=(1, 6, 6, 16)) for name in ("one", "two")]
+    joined = relay.concatenate([relay.nn.relu(part) for part in parts], axis=3)
+    data = relay.nn.max_pool2d(joined, (3, 3), (2, 2), layout="NHWC") if pooled else joined
+    weight = np.random.default_rng(0).standard_normal((1, 1, 32, outputs), "float32")
+    conv = relay.nn.conv2d(
+        data,
+        relay.const(weight),
+        channels=outputs,
+        kernel_size=(1, 1),
+        data_layout="NHWC",
+        kernel_layout="HWIO",
+    )
+    body = relay.Tuple([conv, joined]) if shared else conv
+    return tvm.IRModule.from_expr(relay.Function(parts, body))
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_squeezed_concatenation_is_not_put_together(pooled: bool) -> None:
+    mod = squeezed(16, pooled=pooled)
+    rewritten = convolve_parts(mod)
+    assert "concatenate" not in operators(rewritten)
+    assert operators(rewritten).count("nn.max_pool2d") == 2 * pooled
+    generator = np.random.default_rng(1)
+    data = [generator.standard_normal((1, 6, 6, 16), "float32") for _ in range(2)]
+    np.testing.assert_allclose(run(rewritten, *data), run(mod, *data), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mod", [squeezed(24), squeezed(16, shared=True)], ids=["wide", "shared"])
+def test_a_concatenation_that_is_needed_stays(mod: tvm.IRModule) -> None:
+    assert "concatenate" in operators(convolve_parts(mod))
 
 
 def test_squeeze_and_excite_scales_activations_not_weights() -> None:

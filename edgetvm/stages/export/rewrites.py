@@ -14,6 +14,7 @@ from tvm.relay.dataflow_pattern import (
     wildcard,
 )
 
+from edgetvm.stages.export.convolved_parts import ConvolvedParts
 from edgetvm.stages.export.group_widths import GroupsOfVectors
 from edgetvm.stages.export.uniform_pools import AdaptivePools
 
@@ -44,6 +45,11 @@ def dense_to_conv2d(mod: tvm.IRModule) -> tvm.IRModule:
     for every candidate. The bias moves along, so that it stays fused.
     """
     return _rewrite(_DenseWithConstantWeight(), mod)
+
+
+def convolve_parts(mod: tvm.IRModule) -> tvm.IRModule:
+    """Rewrite 1x1 convolutions that squeeze a concatenation as sums (NHWC, HWIO)."""
+    return _rewrite(ConvolvedParts(), mod)
 
 
 def fill_vectors(mod: tvm.IRModule) -> tvm.IRModule:
