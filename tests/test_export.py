@@ -12,6 +12,7 @@ from tvm import relay
 from edgetvm.errors import CompileError
 from edgetvm.models.network import Network
 from edgetvm.models.resolve import resolve_network
+from edgetvm.stages.build.library import CODE_GENERATION
 from edgetvm.stages.export.constant_folding import (
     change_layout,
     change_loop_layout,
@@ -19,7 +20,12 @@ from edgetvm.stages.export.constant_folding import (
 )
 from edgetvm.stages.export.optimise import fuse_for_auto_scheduler, fuse_for_default_schedules
 from edgetvm.stages.export.relay_import import import_network
-from edgetvm.stages.export.rewrites import convolve_parts, fill_vectors, make_tunable
+from edgetvm.stages.export.rewrites import (
+    convolve_parts,
+    fill_vectors,
+    make_tunable,
+    spread_pixels,
+)
 
 RECIPES = Path(__file__).parent.parent / "compile"
 TARGET = "llvm"
@@ -43,7 +49,7 @@ def operators(mod: tvm.IRModule) -> list[str]:
 
 
 def run(mod: tvm.IRModule, *data: np.ndarray) -> np.ndarray:
-    with tvm.transform.PassContext(opt_level=3):
+    with tvm.transform.PassContext(opt_level=3, config=CODE_GENERATION):
         library = relay.build(mod, target=TARGET)
     from tvm.contrib import graph_executor
 
@@ -166,6 +172,34 @@ def test_a_squeezed_concatenation_is_not_put_together(pooled: bool) -> None:
 @pytest.mark.parametrize("mod", [squeezed(24), squeezed(16, shared=True)], ids=["wide", "shared"])
 def test_a_concatenation_that_is_needed_stays(mod: tvm.IRModule) -> None:
     assert "concatenate" in operators(convolve_parts(mod))
+
+
+def enlarged(kernel: int, stride: int, padding: int = 0) -> tvm.IRModule:
+    generator = np.random.default_rng(0)
+    return tvm.IRModule.from_expr(
+        relay.nn.conv2d_transpose(
+            relay.var("data", shape=(1, 6, 4, 5)),
+            relay.const(generator.standard_normal((6, 3, kernel, kernel), "float32")),
+            channels=3,
+            kernel_size=(kernel, kernel),
+            strides=(stride, stride),
+            padding=(padding, padding),
+        )
+    )
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+def test_an_enlargement_without_overlap_becomes_a_pointwise_convolution(stride: int) -> None:
+    mod = enlarged(stride, stride)
+    rewritten = spread_pixels(mod)
+    assert operators(rewritten) == ["nn.conv2d", "reshape", "transpose", "reshape"]
+    data = np.random.default_rng(1).standard_normal((1, 6, 4, 5), "float32")
+    np.testing.assert_allclose(run(rewritten, data), run(mod, data), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("args", [(3, 2), (2, 2, 1)])
+def test_other_enlargements_stay(args: tuple[int, ...]) -> None:
+    assert operators(spread_pixels(enlarged(*args))) == ["nn.conv2d_transpose"]
 
 
 def test_squeeze_and_excite_scales_activations_not_weights() -> None:

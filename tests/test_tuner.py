@@ -16,6 +16,7 @@ from edgetvm.stages.tune.candidate_build import BuiltCandidate, CandidateBuilder
 from edgetvm.stages.tune.candidate_timing import REPEATS, CandidateTimer
 from edgetvm.stages.tune.cost_model import CostModel
 from edgetvm.stages.tune.progress import TuningProgress
+from edgetvm.stages.tune.register_tiling import tiled_states
 from edgetvm.stages.tune.relatives import cost_model_of, nearest_cost_model
 from edgetvm.stages.tune.schedule import ROUND_TRIALS
 from edgetvm.stages.tune.tools import Tools
@@ -235,3 +236,15 @@ def test_a_hopeless_candidate_gets_no_more_than_a_glance(
         ((hopeless, _, _),) = timer.time([second], costs[0] / 1000)
     assert len(costs) == REPEATS
     assert len(hopeless) == 1
+
+
+def test_a_candidate_that_runs_long_is_run_once(
+    build: NetworkBuild, device: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgetvm.stages.tune.candidate_timing.LONG_S", 0.0)
+    (state, *_) = tiled_states(build.tasks[0].search_task)
+    with CandidateBuilder(workers=1) as builder:
+        inputs = [auto_scheduler.MeasureInput(build.tasks[0].search_task, state)]
+        candidates = builder.start(inputs).result()
+        ((costs, _, _),) = CandidateTimer(device, 1).time(candidates, None)  # type: ignore[arg-type]
+    assert len(costs) == 1

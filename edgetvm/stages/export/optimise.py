@@ -12,7 +12,12 @@ from tvm.relay.backend import te_compiler
 
 from edgetvm.stages.export import implementations
 from edgetvm.stages.export.constant_folding import fold_constants
-from edgetvm.stages.export.rewrites import convolve_parts, dense_to_conv2d, fill_vectors
+from edgetvm.stages.export.rewrites import (
+    convolve_parts,
+    dense_to_conv2d,
+    fill_vectors,
+    spread_pixels,
+)
 
 AUTO_SCHEDULER = {"relay.backend.use_auto_scheduler": True}
 """Configuration under which Relay asks AutoScheduler's records for schedules."""
@@ -49,7 +54,7 @@ def fuse_for_default_schedules(mod: tvm.IRModule, target: tvm.target.Target) -> 
 def fuse_for_auto_scheduler(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     """Optimise and fuse `mod` as AutoScheduler wants it: NHWC, dense layers as convolutions."""
     with tvm.transform.PassContext(opt_level=3):
-        mod = relay.transform.ConvertLayout(_NHWC)(mod)
+        mod = relay.transform.ConvertLayout(_NHWC)(spread_pixels(mod))
     mod = fill_vectors(convolve_parts(dense_to_conv2d(fold_constants(mod))))
     return _optimise_and_fuse(mod, target, auto_scheduler=True)
 

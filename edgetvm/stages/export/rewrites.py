@@ -16,6 +16,7 @@ from tvm.relay.dataflow_pattern import (
 
 from edgetvm.stages.export.convolved_parts import ConvolvedParts
 from edgetvm.stages.export.group_widths import GroupsOfVectors
+from edgetvm.stages.export.transposed_convolutions import TransposedConvolutions
 from edgetvm.stages.export.uniform_pools import AdaptivePools
 
 
@@ -45,6 +46,11 @@ def dense_to_conv2d(mod: tvm.IRModule) -> tvm.IRModule:
     for every candidate. The bias moves along, so that it stays fused.
     """
     return _rewrite(_DenseWithConstantWeight(), mod)
+
+
+def spread_pixels(mod: tvm.IRModule) -> tvm.IRModule:
+    """Rewrite transposed convolutions without overlap as 1x1 convolutions (NCHW, IOHW)."""
+    return _rewrite(TransposedConvolutions(), mod)
 
 
 def convolve_parts(mod: tvm.IRModule) -> tvm.IRModule:

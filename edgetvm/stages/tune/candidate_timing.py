@@ -24,6 +24,12 @@ GLANCE_S = 0.003
 HOPELESS_FACTOR = 1.5
 """A candidate this many times slower than the best gets no more than a glance."""
 
+SETTLED_S = 0.1
+"""A first run as long as this is hardly longer than the others will be."""
+
+LONG_S = 1.0
+"""A candidate that runs as long as this is run once: six times over it may outlast its session."""
+
 
 class CandidateTimer:
     """Times candidates on the device at `address` with `threads` threads.
@@ -88,6 +94,8 @@ def _time_candidate(
 
     # The first run finds no page of the arguments mapped and no line of the code in a cache.
     (first,) = seconds(number=1, repeat=1)
+    if first > LONG_S or (best_s and first > max(SETTLED_S, HOPELESS_FACTOR * best_s)):
+        return [first]
     glance = seconds(number=max(1, math.ceil(GLANCE_S / first)), repeat=2)
     if best_s is not None and min(glance) > HOPELESS_FACTOR * best_s:
         return [min(glance)]

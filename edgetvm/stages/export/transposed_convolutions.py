@@ -1,0 +1,45 @@
+"""Transposed convolutions whose windows do not overlap, as 1x1 convolutions (NCHW)."""
+
+from typing import Any
+
+import numpy as np
+from tvm import relay
+from tvm.relay.dataflow_pattern import DFPatternCallback, is_constant, is_op, wildcard
+
+
+class TransposedConvolutions(DFPatternCallback):  # type: ignore[misc]
+    """Compute all outputs of a pixel at once, then spread them over their pixels.
+
+    TVM convolves the input with zeros put between its pixels: with a stride of 2 three of four
+    products are with zero. Where the kernel is as large as the stride each output has one input.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(require_type=True)
+        self.data, self.weight = wildcard(), is_constant()
+        self.pattern = is_op("nn.conv2d_transpose")(self.data, self.weight)
+
+    def callback(self, pre: Any, post: Any, matched: Any) -> Any:
+        """Return the convolution and the move of its outputs to their pixels."""
+        attrs, weight = pre.attrs, matched[self.weight][0].data.numpy()
+        inputs, outputs, *kernel = weight.shape
+        batch, _, *size = (int(extent) for extent in pre.args[0].checked_type.shape)
+        if (attrs.data_layout, attrs.kernel_layout) != ("NCHW", "IOHW") or int(attrs.groups) > 1:
+            return post
+        if kernel != [int(stride) for stride in attrs.strides] or any(map(int, attrs.padding)):
+            return post
+        if [int(extent) for extent in pre.checked_type.shape[2:]] != [
+            extent * stride for extent, stride in zip(size, kernel, strict=True)
+        ]:
+            return post
+        # The channels come last, so that they stay neighbours when the pixels are spread.
+        rows = weight.transpose(2, 3, 1, 0).reshape(-1, inputs, 1, 1)
+        conv = relay.nn.conv2d(
+            matched[self.data][0],
+            relay.const(np.ascontiguousarray(rows)),
+            channels=rows.shape[0],
+            kernel_size=(1, 1),
+        )
+        parts = relay.reshape(conv, (batch, *kernel, outputs, *size))
+        spread = relay.transpose(parts, (0, 3, 4, 1, 5, 2))
+        return relay.reshape(spread, (batch, outputs, size[0] * kernel[0], size[1] * kernel[1]))
