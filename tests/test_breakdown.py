@@ -1,5 +1,6 @@
 """What lies between the tasks' times and the network's, and which library is handed out."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from edgetvm.manifest import LatencyBreakdown, Manifest, read_manifest
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.device import breakdown
 from edgetvm.stages.device.breakdown import break_down
-from edgetvm.stages.device.session import Address
+from edgetvm.stages.device.session import Address, DeviceSession
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +31,17 @@ def test_operators_are_counted_and_sum_up(
     assert found.layout_transforms >= 0
     assert found.other_operators >= 0
     assert found.other_operators_s >= 0
+
+
+def test_operators_are_timed_with_the_threads_of_the_session(
+    build: NetworkBuild, device: Address, tmp_path: Path
+) -> None:
+    library = tmp_path / "library.so"
+    shutil.copyfile(build.untuned_library(), library)
+    session = DeviceSession(device, 1, timeout_s=60)
+    executor = session.load_library(library)["debug_create"]("default", session.cpu)
+    profile = json.loads(executor["profile_rpc"]())
+    assert profile["configuration"]["Number of threads"]["count"] == 1
 
 
 def test_a_device_that_cannot_time_operators_says_so(

@@ -28,6 +28,8 @@ from edgetvm.measurement import DeviceInfo
 RPC_KEY = "edgetvm"
 DEFAULT_PORT = 9090
 GREETING_TIMEOUT_S = 5.0
+_FASTEST_CORES = 1
+"""TVM's affinity mode ``kBig``: one thread a core, the cores with the highest clock first."""
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Weights and activations on pages of 4 KiB miss the TLB at every turn: ask for large ones."""
@@ -135,9 +137,19 @@ def _session(connection: socket.socket) -> None:
     os.environ["TVM_NUM_THREADS"] = str(host_cpu.usable_cores())
     environment = tvm_server._server_env([])
     tvm.register_func("edgetvm.device_info", device_info_json, override=True)
+    tvm.register_func("edgetvm.set_threads", set_threads, override=True)
     serve: Callable[[int], None] = tvm_server._ffi_api.ServerLoop
     serve(connection.detach())
     environment.remove()
+
+
+def set_threads(threads: int) -> None:
+    """Run kernels on `threads` threads from now on.
+
+    TVM's profiler starts the threads anew, as many as the environment says.
+    """
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    tvm.get_global_func("runtime.config_threadpool")(_FASTEST_CORES, threads)
 
 
 def device_info() -> DeviceInfo:

@@ -17,8 +17,6 @@ from edgetvm.stages.device.server import DEFAULT_PORT, RPC_KEY
 from edgetvm.target_profile import TargetProfile
 
 REACH_TIMEOUT_S = 10.0
-_FASTEST_CORES = 1
-"""TVM's affinity mode ``kBig``: one thread a core, the cores with the highest clock first."""
 START_SERVER = "Start it there with: python -m edgetvm.serve --host 0.0.0.0"
 
 
@@ -130,7 +128,7 @@ class DeviceSession:
                 f"{threads} threads were asked for, {self.address} offers {self.info.cores} "
                 f"cores: give --threads {self.info.cores} or fewer."
             )
-        self.remote.get_function("runtime.config_threadpool")(_FASTEST_CORES, threads)
+        self.remote.get_function("edgetvm.set_threads")(threads)
         in_use = int(self.remote.get_function("runtime.NumThreads")())
         if in_use != threads:
             raise DeviceError(
