@@ -7,9 +7,6 @@ from edgetvm import __version__
 from edgetvm.manifest import TUNED_LIBRARY, read_manifest
 from peers.job import Floats, Job, Loaded
 
-FASTEST_CORES = 1
-"""TVM's affinity mode ``kBig``, which edgetvm's sessions with a device use."""
-
 
 def convert(job: Job) -> None:
     """Do nothing: the bundle is built before."""
@@ -20,8 +17,10 @@ def load(job: Job, data: Floats) -> Loaded:
     import tvm
     from tvm.contrib import graph_executor
 
+    from edgetvm.stages.device.server import set_threads
+
     manifest = read_manifest(job.bundle)
-    tvm.get_global_func("runtime.config_threadpool")(FASTEST_CORES, job.threads)
+    set_threads(job.threads)
     library = tvm.runtime.load_module(str(job.bundle / TUNED_LIBRARY))
     executor = graph_executor.GraphModule(library["default"](tvm.cpu()))
     executor.set_input(manifest.input_name, data)

@@ -41,7 +41,6 @@ class ConvolvedParts(DFPatternCallback):  # type: ignore[misc]
         total = None
         for part, own in zip(matched[self.parts][0].fields, weights, strict=True):
             data = part if pool is None else relay.Call(pool.op, [part], pool.attrs)
-            own_weight = relay.const(np.ascontiguousarray(own))
-            result = relay.Call(pre.op, [data, own_weight], attrs)
+            result = relay.Call(pre.op, [data, relay.const(own)], attrs)
             total = result if total is None else relay.add(total, result)
         return total

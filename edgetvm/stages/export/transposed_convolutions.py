@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from tvm import relay
 from tvm.relay.dataflow_pattern import DFPatternCallback, is_constant, is_op, wildcard
 
@@ -36,7 +35,7 @@ class TransposedConvolutions(DFPatternCallback):  # type: ignore[misc]
         rows = weight.transpose(2, 3, 1, 0).reshape(-1, inputs, 1, 1)
         conv = relay.nn.conv2d(
             matched[self.data][0],
-            relay.const(np.ascontiguousarray(rows)),
+            relay.const(rows),
             channels=rows.shape[0],
             kernel_size=(1, 1),
         )
