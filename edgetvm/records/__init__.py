@@ -6,6 +6,8 @@ Below ``tuning_logs/<target>``:
     TVM's own record lines, so that stock ``auto_scheduler.ApplyHistoryBest`` reads it.
 ``threads_<n>.meta.json``
     What they were measured with.
+``metaschedule_threads_<n>.json``, ``metaschedule_threads_<n>_workloads.json``
+    MetaSchedule's records and what they stand for, as its own ``JSONDatabase`` reads them.
 ``workloads.jsonl``
     The definition of each workload, without which a record, which names its workload by a hash,
     can be rebuilt beside its network only. The same for every number of threads.
@@ -13,7 +15,8 @@ Below ``tuning_logs/<target>``:
 Nothing here imports TVM.
 """
 
+from edgetvm.records.metaschedule_store import MetaScheduleStore
 from edgetvm.records.store import RecordStore, lines_of_other_stores
 from edgetvm.records.workload_file import Workload, WorkloadFile
 
-__all__ = ["RecordStore", "Workload", "WorkloadFile", "lines_of_other_stores"]
+__all__ = ["MetaScheduleStore", "RecordStore", "Workload", "WorkloadFile", "lines_of_other_stores"]
