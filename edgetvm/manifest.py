@@ -6,6 +6,7 @@ last: a folder without one is not a bundle.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from edgetvm.recipe import Compression, Normalisation
 Floats = NDArray[np.float32]
 
 SCHEMA_VERSION = 3
+AUTO_SCHEDULER, METASCHEDULE = "auto_scheduler", "metaschedule"
+"""The tuners, as manifests and the command line name them."""
+
 MANIFEST, TUNED_LIBRARY, UNTUNED_LIBRARY, GOLDEN = (
     "manifest.json",
     "library.so",
@@ -62,6 +66,7 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     count : how often the network runs it.
     flop : floating-point operations of one run.
     best_s : fastest record, seconds; None if the task is untuned.
+    tuner : whose schedule that is; None if the task is untuned or the bundle older than the choice.
     """
 
     name: str
@@ -69,6 +74,7 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     count: int
     flop: float
     best_s: float | None
+    tuner: str | None = None
 
 
 class LatencyBreakdown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,6 +165,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def tuned_tasks(self) -> int:
         """Number of tasks that have a record."""
         return sum(task.best_s is not None for task in self.tasks)
+
+    @property
+    def tasks_by_tuner(self) -> Counter[str]:
+        """Number of tasks whose schedule each tuner made."""
+        return Counter(task.tuner for task in self.tasks if task.tuner is not None)
 
     @property
     def bundle_id(self) -> str:

@@ -6,10 +6,12 @@ from typing import Any
 
 import tvm
 from tvm import auto_scheduler, relay
+from tvm.meta_schedule.database import Database
 
 from edgetvm.errors import CompileError, one_line
 from edgetvm.files import replacing
 from edgetvm.stages.build.linker import link_library
+from edgetvm.stages.build.metaschedule_records import LOOK_UP
 from edgetvm.stages.export.constant_folding import fold_constants
 from edgetvm.stages.export.optimise import AUTO_SCHEDULER, fuse_for_default_schedules
 
@@ -57,14 +59,24 @@ def build_tuned(
     link_triple: str,
     output: Path,
     records: list[tuple[auto_scheduler.MeasureInput, auto_scheduler.MeasureResult]],
+    database: Database | None = None,
 ) -> None:
     """Build `fused` with the best of `records` for each task into the shared library `output`.
 
     Weights are stored in the layout that each task's schedule wants. A task without a record
     gets TVM's default schedule. Raises `CompileError` as :func:`build_untuned`.
+
+    Parameters
+    ----------
+    database : MetaSchedule's schedules, of tasks that `records` has none of.
     """
     with _BestRecords(records):
-        _build(_rewrite_layouts(fused, target), target, link_triple, output, AUTO_SCHEDULER)
+        rewritten = _rewrite_layouts(fused, target)
+        if database is None:
+            _build(rewritten, target, link_triple, output, AUTO_SCHEDULER)
+        else:
+            with database:
+                _build(rewritten, target, link_triple, output, {**AUTO_SCHEDULER, **LOOK_UP})
 
 
 class _BestRecords(auto_scheduler.ApplyHistoryBest):  # type: ignore[misc]
@@ -89,7 +101,7 @@ def _build(
     target: tvm.target.Target,
     link_triple: str,
     output: Path,
-    config: dict[str, bool],
+    config: dict[str, Any],
 ) -> None:
     context = tvm.transform.PassContext(
         opt_level=3, config={**config, **CODE_GENERATION}, disabled_pass=_PASSES_DONE

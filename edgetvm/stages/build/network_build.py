@@ -13,8 +13,10 @@ import tvm
 from edgetvm import __version__
 from edgetvm.files import replacing
 from edgetvm.manifest import (
+    AUTO_SCHEDULER,
     GOLDEN,
     MANIFEST,
+    METASCHEDULE,
     TUNED_LIBRARY,
     UNTUNED_LIBRARY,
     LatencyBreakdown,
@@ -26,11 +28,14 @@ from edgetvm.manifest import (
 )
 from edgetvm.measurement import utc_now
 from edgetvm.models.network import Network
+from edgetvm.records.metaschedule_store import MetaScheduleRecord
 from edgetvm.stages.build.interrupts import leave_interrupts_to_parent
 from edgetvm.stages.build.library import build_tuned, build_untuned
 from edgetvm.stages.build.linker import describe_library
+from edgetvm.stages.build.metaschedule_records import best_metaschedule, make_database
 from edgetvm.stages.build.records import Record, best_times
 from edgetvm.stages.build.tasks import NetworkTask, extract_tasks
+from edgetvm.stages.build.winners import Winner, choose_winners
 from edgetvm.stages.export.optimise import fuse_for_auto_scheduler
 from edgetvm.stages.export.relay_import import import_network
 from edgetvm.target_profile import TargetProfile
@@ -61,7 +66,7 @@ class NetworkBuild:
         self.golden_outputs = network.reference_outputs(self.golden_input)
         self._target = tvm.target.Target(profile.tvm_target)
         self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-build-")
-        self._tuned_with: dict[str, float] = {}
+        self._tuned_with: dict[str, Winner] = {}
         self.latency: LatencyBreakdown | None = None
         relay = import_network(network)
         self._worker = ProcessPoolExecutor(
@@ -94,19 +99,36 @@ class NetworkBuild:
         self._untuned.result()
         return self._path(UNTUNED_LIBRARY)
 
-    def build_tuned(self, records: list[Record]) -> Path:
-        """Build the library with the best of `records` for each task.
+    def build_tuned(
+        self, records: list[Record], metaschedule: Iterable[MetaScheduleRecord] = ()
+    ) -> Path:
+        """Build the library with the best of all records for each task.
 
         Without a single record it is the untuned library: AutoScheduler's NHWC form of a network is
         slow untuned.
+
+        Parameters
+        ----------
+        records : AutoScheduler's.
+        metaschedule : MetaSchedule's.
         """
         library = self._path(TUNED_LIBRARY)
-        self._tuned_with = best_times(records)
-        if self._tuned_with:
-            build_tuned(self._fused, self._target, self.profile.link_triple, library, records)
-        else:
+        fastest = best_metaschedule(metaschedule, self.tasks)
+        self._tuned_with = choose_winners(best_times(records), fastest)
+        if not self._tuned_with:
             shutil.copyfile(self.untuned_library(), library)
+            return library
+        won = self._won_by(METASCHEDULE)
+        database = make_database((task, fastest[task.workload_key]) for task in won)
+        others = {task.workload_key for task in self._won_by(AUTO_SCHEDULER)}
+        records = [record for record in records if record[0].task.workload_key in others]
+        triple = self.profile.link_triple
+        build_tuned(self._fused, self._target, triple, library, records, database)
         return library
+
+    def _won_by(self, tuner: str) -> list[NetworkTask]:
+        won = {key for key, winner in self._tuned_with.items() if winner.tuner == tuner}
+        return [task for task in self.tasks if task.workload_key in won]
 
     @property
     def is_tuned(self) -> bool:
@@ -119,7 +141,7 @@ class NetworkBuild:
         best = self._tuned_with
         if any(task.workload_key not in best for task in self.tasks):
             return None
-        return sum(task.count * best[task.workload_key] for task in self.tasks)
+        return sum(task.count * best[task.workload_key].seconds for task in self.tasks)
 
     def fall_back_to_untuned(self) -> None:
         """Hand out TVM's default schedules in place of the tuned library."""
@@ -127,14 +149,16 @@ class NetworkBuild:
         self._tuned_with = {}
 
     def task_summaries(self) -> Iterable[TaskSummary]:
-        """Say of each task what it is and how fast its best record was."""
+        """Say of each task what it is and how fast its best record was, and whose."""
         for task in self.tasks:
+            winner = self._tuned_with.get(task.workload_key)
             yield TaskSummary(
                 name=task.name,
                 workload_key=task.workload_key,
                 count=task.count,
                 flop=task.flop,
-                best_s=self._tuned_with.get(task.workload_key),
+                best_s=winner.seconds if winner else None,
+                tuner=winner.tuner if winner else None,
             )
 
     def write_bundle(self, bundle: Path) -> Manifest:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import tvm
@@ -21,11 +22,13 @@ class NetworkTask:
     name : operators and shape, such as ``conv2d 3x3/2 112x112x96 depthwise``.
     count : how often the network runs it.
     search_task : AutoScheduler's task.
+    function : the fused function; those of one task are all lowered alike.
     """
 
     name: str
     count: int
     search_task: auto_scheduler.SearchTask
+    function: relay.Function
 
     @property
     def workload_key(self) -> str:
@@ -36,6 +39,20 @@ class NetworkTask:
     def flop(self) -> float:
         """Floating-point operations of one run."""
         return float(self.search_task.compute_dag.flop_ct)
+
+    @cached_property
+    def tir_module(self) -> tvm.IRModule:
+        """What MetaSchedule tunes: the module that Relay's lowering looks up in a database."""
+        lower = tvm.get_global_func("relay.backend.LowerToPrimFunc")
+        target = self.search_task.target
+        with target, tvm.transform.PassContext(opt_level=3, config=AUTO_SCHEDULER):
+            return normalised_module(lower(self.function, target))
+
+
+def normalised_module(function: tvm.tir.PrimFunc) -> tvm.IRModule:
+    """Return `function` as the one of a module, in the form by which databases know it."""
+    named = function.with_attr({"global_symbol": "main", "tir.noalias": tvm.tir.IntImm("bool", 1)})
+    return tvm.IRModule({"main": named})
 
 
 def hardware_params(profile: TargetProfile, threads: int) -> auto_scheduler.HardwareParams:
@@ -64,11 +81,12 @@ def extract_tasks(fused: tvm.IRModule, profile: TargetProfile, threads: int) -> 
     )
     target = tvm.target.Target(profile.tvm_target)
     counts: Counter[str] = Counter()
-    names: dict[str, str] = {}
+    first: dict[str, relay.Function] = {}
     for function in functions:
         for key in _workload_keys(function, target):
-            names.setdefault(key, _describe(function))
+            first.setdefault(key, function)
             counts[key] += 1
+    names = {key: _describe(function) for key, function in first.items()}
     option = auto_scheduler.LayoutRewriteOption.get_target_default(target, True)
     return [
         NetworkTask(
@@ -81,6 +99,7 @@ def extract_tasks(fused: tvm.IRModule, profile: TargetProfile, threads: int) -> 
                 layout_rewrite_option=option,
                 desc=names[key],
             ),
+            function=first[key],
         )
         for key, count in counts.items()
     ]
