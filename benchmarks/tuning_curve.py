@@ -32,6 +32,7 @@ from edgetvm.stages.build.records import parse_records
 from edgetvm.stages.device.loopback import device_at
 from edgetvm.stages.device.session import Address
 from edgetvm.stages.host_target import TVM_VERSION, detect_host_profile
+from edgetvm.stages.tune.auto_scheduler_search import AutoSchedulerSearch
 from edgetvm.stages.tune.candidate_build import CandidateBuilder
 from edgetvm.stages.tune.candidate_timing import CandidateTimer
 from edgetvm.stages.tune.cost_model import CostModel
@@ -116,13 +117,13 @@ def run_ours(
         CandidateBuilder(spare_cores or usable_cores(), has_own_core=spare_cores > 0) as builder,
     ):
         store = RecordStore(Path(folder), build.threads)
-        tools = Tools(builder, CandidateTimer(address, build.threads), store)
+        tools = Tools(builder, CandidateTimer(address, build.threads))
         model = CostModel(Path(folder) / "cost_model.ubj", None, usable_cores(), seed)
         if known:
             model.learn(parse_records(known))
-        tuner = Tuner(build.tasks, tools, model, seed, note)
-        tuner.take_hints(known)
-        tuner.run(trials)
+        search = AutoSchedulerSearch(build.tasks, store, model, seed)
+        search.take_hints(known)
+        Tuner(build.tasks, [search], tools, note).run(trials)
     return points
 
 

@@ -13,9 +13,10 @@ from edgetvm import __version__
 from edgetvm.cli import Duration, Shape, notes, require_host_packages, results, run_command
 from edgetvm.errors import RecordError
 from edgetvm.host_cpu import usable_cores
+from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.paths import DataFolders, find_data_folders
 from edgetvm.recipe import list_recipes
-from edgetvm.records import RecordStore, lines_of_other_stores
+from edgetvm.records import MetaScheduleStore, RecordStore, lines_of_other_stores
 from edgetvm.target_profile import list_target_profiles
 from edgetvm.tuning_display import TuningDisplay, print_tuning_summary
 
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from edgetvm.stages.build.network_build import NetworkBuild
     from edgetvm.stages.device.session import Address
     from edgetvm.stages.tune.progress import TuningProgress
+    from edgetvm.stages.tune.tools import Search
     from edgetvm.stages.tune.tuner import Tuner
+
+
+BEST = "best"
+"""Both tuners: each task's trials go to the one that gains, and the faster schedule is taken."""
 
 
 class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +45,11 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
     weights_from: str | None = None
     input_shape: tuple[int, ...] | None = None
     drop_bad_records: bool = False
+    tuner: str = AUTO_SCHEDULER
+
+    def uses(self, tuner: str) -> bool:
+        """Whether `tuner` searches, and its schedules go into the bundle."""
+        return self.tuner in (tuner, BEST)
 
 
 @click.command()
@@ -50,6 +61,13 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of one inference.")
 @click.option("--rpc", metavar="HOST[:PORT]", help="Device; without it this machine.")
+@click.option(
+    "--tuner",
+    type=click.Choice([AUTO_SCHEDULER, METASCHEDULE, BEST]),
+    default=AUTO_SCHEDULER,
+    show_default=True,
+    help="Whose search; best uses both and takes the faster schedule of each task.",
+)
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="Checkpoint: .pth, .safetensors, .dcz."
 )
@@ -92,7 +110,6 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     from edgetvm.models.resolve import resolve_network
     from edgetvm.stages.build.definitions import add_definitions
     from edgetvm.stages.build.network_build import NetworkBuild
-    from edgetvm.stages.build.records import parse_records
     from edgetvm.stages.device.breakdown import break_down
     from edgetvm.stages.device.library import check_on_device
     from edgetvm.stages.device.loopback import device_at
@@ -101,8 +118,11 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
 
     profile = resolve_target(options.target, folders.profiles)
     threads = options.threads or profile.cores
-    store = RecordStore(folders.tuning_logs / profile.name, threads)
-    lines = store.open(profile.tvm_target, TVM_VERSION, drop_bad=options.drop_bad_records)
+    stores = _Stores(folders.tuning_logs / profile.name, threads)
+    store = stores.auto_scheduler
+    store.open(profile.tvm_target, TVM_VERSION, drop_bad=options.drop_bad_records)
+    if options.uses(METASCHEDULE):
+        stores.metaschedule.open(drop_bad=options.drop_bad_records)
     with ExitStack() as stack:
         with notes.status("loading the network"):
             network = resolve_network(
@@ -130,11 +150,10 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             notes.print(f"untuned: relative error {error:.1e} against {network.reference_runtime}")
             store.write_provenance(profile.tvm_target, TVM_VERSION, device)
             add_definitions(store.workloads, build.tasks)
-            progress = _tune(build, address, store, lines, options)
+            progress = _tune(build, address, stores, options)
 
         with notes.status("building the tuned library, checking against the reference"):
-            records = parse_records(store.read_lines(), build.workload_keys)
-            tuned = build.build_tuned(records)
+            tuned = _build_tuned(build, stores, options)
             if not options.trials:
                 check_on_device(address, build.untuned_library(), build)
             error = check_on_device(address, tuned, build)
@@ -155,38 +174,70 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     return bundle
 
 
+class _Stores:
+    """Both tuners' records of one target at one thread count."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.auto_scheduler = RecordStore(folder, threads)
+        self.metaschedule = MetaScheduleStore(folder, threads)
+
+
+def _build_tuned(build: "NetworkBuild", stores: _Stores, options: TuneOptions) -> Path:
+    from edgetvm.stages.build.records import parse_records
+
+    lines = stores.auto_scheduler.read_lines() if options.uses(AUTO_SCHEDULER) else []
+    others = stores.metaschedule.read() if options.uses(METASCHEDULE) else []
+    return build.build_tuned(parse_records(lines, build.workload_keys), others)
+
+
 def _tune(
-    build: "NetworkBuild",
-    address: "Address",
-    store: RecordStore,
-    lines: list[str],
-    options: TuneOptions,
+    build: "NetworkBuild", address: "Address", stores: _Stores, options: TuneOptions
 ) -> "TuningProgress":
     from edgetvm.stages.tune.candidate_build import CandidateBuilder
     from edgetvm.stages.tune.candidate_timing import CandidateTimer
-    from edgetvm.stages.tune.cost_model import CostModel
-    from edgetvm.stages.tune.relatives import cost_model_of, nearest_cost_model
     from edgetvm.stages.tune.tools import Tools
     from edgetvm.stages.tune.tuner import Tuner
 
     display = TuningDisplay(notes)
     spare_cores = usable_cores() - (build.threads if options.rpc is None else 0)
     with CandidateBuilder(spare_cores or usable_cores(), has_own_core=spare_cores > 0) as builder:
-        tools = Tools(builder, CandidateTimer(address, build.threads), store)
-        seed = build.network.recipe.seed + len(lines)
-        beginning = nearest_cost_model(store.path.parent.parent, store)
-        model = CostModel(cost_model_of(store), beginning, usable_cores(), seed)
-        tuner = Tuner(build.tasks, tools, model, seed, display.update)
+        tools = Tools(builder, CandidateTimer(address, build.threads))
         with notes.status("taking up earlier records"):
-            tuner.take_up(lines)
-            for others in lines_of_other_stores(store.path.parent.parent, store):
-                tuner.take_hints(others)
+            tuner = Tuner(build.tasks, _searches(build, stores, options), tools, display.update)
+            tuner.take_up()
         if tuner.progress.resumed:
             notes.print(f"took up {tuner.progress.resumed} records of earlier runs")
-        if beginning is not None:
-            notes.print(f"took up the cost model of {beginning.parent.name}")
         with display, _interrupt_stops(tuner):
             return tuner.run(options.trials or 0, options.budget_s)
+
+
+def _searches(build: "NetworkBuild", stores: _Stores, options: TuneOptions) -> "list[Search]":
+    from edgetvm.stages.tune.auto_scheduler_search import AutoSchedulerSearch
+    from edgetvm.stages.tune.cost_model import CostModel
+    from edgetvm.stages.tune.metaschedule_search import MetaScheduleSearch
+    from edgetvm.stages.tune.relatives import cost_model_of, nearest_cost_model
+
+    searches: list[Search] = []
+    if options.uses(AUTO_SCHEDULER):
+        store = stores.auto_scheduler
+        seed = build.network.recipe.seed + len(store.read_lines())
+        logs = store.path.parent.parent
+        beginning = nearest_cost_model(logs, store)
+        model = CostModel(cost_model_of(store), beginning, usable_cores(), seed)
+        search = AutoSchedulerSearch(build.tasks, store, model, seed)
+        for lines in lines_of_other_stores(logs, store):
+            search.take_hints(lines)
+        if beginning is not None:
+            notes.print(f"took up the cost model of {beginning.parent.name}")
+        searches.append(search)
+    if options.uses(METASCHEDULE):
+        seed = build.network.recipe.seed + len(stores.metaschedule.read())
+        searches.append(
+            MetaScheduleSearch(
+                build.tasks, stores.metaschedule, build.threads, usable_cores(), seed
+            )
+        )
+    return searches
 
 
 @contextmanager

@@ -138,6 +138,9 @@ def _print_coverage(console: Console, manifest: Manifest) -> None:
         return
     share = "" if latency is None else f"; all tasks take {latency.task_share:.0%} of the time"
     console.print(f"{manifest.tuned_tasks} of {len(manifest.tasks)} tasks are tuned{share}")
+    by_tuner = manifest.tasks_by_tuner
+    if len(by_tuner) > 1:
+        console.print("  " + ", ".join(f"{count} by {tuner}" for tuner, count in by_tuner.items()))
     for task in manifest.tasks:
         if task.best_s is None:
             console.print(f"  untuned: {task.name} ({task.count} times)")

@@ -91,7 +91,7 @@ def test_a_broken_trial_is_named_and_moved_away_when_asked(
 def test_a_broken_workload_is_never_moved_away_alone(store: MetaScheduleStore) -> None:
     text = f"broken\n{store.workloads_path.read_text()}"
     store.workloads_path.write_text(text)
-    with pytest.raises(RecordError, match="line 1 is not a whole MetaSchedule workload.*together"):
+    with pytest.raises(RecordError, match=r"line 1 is not a whole MetaSchedule workload.*together"):
         store.open(drop_bad=True)
     assert store.workloads_path.read_text() == text
 

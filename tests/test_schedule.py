@@ -1,6 +1,12 @@
 """The choice of the task to tune next, on planted histories."""
 
-from edgetvm.stages.tune.schedule import TaskState, expected_gain, network_latency_s, next_task
+from edgetvm.stages.tune.schedule import (
+    TaskState,
+    expected_gain,
+    network_latency_s,
+    next_search,
+    next_task,
+)
 
 
 def task(name: str, **values: object) -> TaskState:
@@ -63,3 +69,32 @@ def test_failed_trials_count_and_do_not_improve() -> None:
 def test_a_task_whose_operations_tvm_cannot_count_is_judged_by_its_own_history() -> None:
     pools = [task("a", kind="pool", flop=flop, trials=16, best_s=1e-6) for flop in (0.0, -1.0)]
     assert all(expected_gain(pool, pools) > 0 for pool in pools)
+
+
+def test_each_search_is_tried_once_before_either_is_tried_again() -> None:
+    assert next_search([task("a"), task("b")]) == 0
+    assert next_search([task("a", trials=16, best_s=1e-9), task("b")]) == 1
+
+
+def test_of_two_searches_the_faster_one_gets_most_rounds_of_a_task() -> None:
+    fast = task("fast", trials=32, best_s=1.0, history=[(16, 1.0), (32, 1.0)])
+    slow = task("slow", trials=32, best_s=1.6, history=[(16, 1.6), (32, 1.6)])
+    assert next_search([fast, slow]) == 0
+
+
+def test_a_search_that_has_settled_leaves_room_for_one_that_is_a_little_behind() -> None:
+    settled = task("settled", trials=160, best_s=1.0)
+    behind = task("behind", trials=32, best_s=1.2)
+    assert next_search([settled, behind]) == 1
+
+
+def test_a_search_that_still_gains_is_preferred() -> None:
+    settled = task("settled", trials=64, best_s=1.0, history=[(32, 1.0), (48, 1.0), (64, 1.0)])
+    gaining = task("gaining", trials=64, best_s=1.05, history=[(32, 2.0), (48, 1.5), (64, 1.05)])
+    assert next_search([settled, gaining]) == 1
+
+
+def test_a_search_without_a_valid_trial_or_with_nothing_new_gives_way() -> None:
+    assert next_search([task("failing", trials=16), task("valid", trials=64, best_s=9.0)]) == 1
+    exhausted = task("exhausted", trials=16, best_s=1e-9, exhausted=True)
+    assert next_search([exhausted, task("valid", trials=64, best_s=9.0)]) == 1

@@ -12,6 +12,7 @@ from edgetvm.errors import CompileError
 from edgetvm.records import RecordStore, lines_of_other_stores
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import best_times, parse_records
+from edgetvm.stages.tune.auto_scheduler_search import AutoSchedulerSearch
 from edgetvm.stages.tune.candidate_build import BuiltCandidate, CandidateBuilder
 from edgetvm.stages.tune.candidate_timing import REPEATS, CandidateTimer
 from edgetvm.stages.tune.cost_model import CostModel
@@ -61,10 +62,14 @@ class PlantedTimer:
 def tuner_of(
     build: NetworkBuild, store: RecordStore, builder: object = None, timer: object = None
 ) -> Tuner:
-    tools = Tools(builder or PlantedBuilder(), timer or PlantedTimer(), store)  # type: ignore[arg-type]
+    tools = Tools(builder or PlantedBuilder(), timer or PlantedTimer())  # type: ignore[arg-type]
+    return Tuner(build.tasks, [search_of(build, store)], tools, lambda progress: None)
+
+
+def search_of(build: NetworkBuild, store: RecordStore) -> AutoSchedulerSearch:
     beginning = nearest_cost_model(store.path.parent.parent, store)
     model = CostModel(cost_model_of(store), beginning, threads=1, seed=0)
-    return Tuner(build.tasks, tools, model, 0, lambda progress: None)
+    return AutoSchedulerSearch(build.tasks, store, model, 0)
 
 
 def schedules(store: RecordStore) -> list[str]:
@@ -111,9 +116,9 @@ def test_the_next_run_takes_up_the_records_and_measures_nothing_twice(
 ) -> None:
     tuner_of(build, store).run(trials=30)
     again = tuner_of(build, store)
-    again.take_up(store.read_lines())
+    again.take_up()
     assert again.progress.resumed == 30
-    assert again.progress.model_restored
+    assert nearest_cost_model(store.path.parent.parent, store) == cost_model_of(store)
     assert all(state.best_s == pytest.approx(1e-3) for state in again.progress.tasks)
     again.run(trials=30)
     assert len(store.read_lines()) == 60
@@ -123,10 +128,11 @@ def test_the_next_run_takes_up_the_records_and_measures_nothing_twice(
 def test_schedules_of_another_store_are_tried_first(build: NetworkBuild, tmp_path: Path) -> None:
     theirs, ours = RecordStore(tmp_path / "theirs", 1), RecordStore(tmp_path / "ours", 1)
     tuner_of(build, theirs).run(trials=20)
-    tuner = tuner_of(build, ours)
+    search = search_of(build, ours)
     for lines in lines_of_other_stores(tmp_path, ours):
-        tuner.take_hints(lines)
-    tuner.run(trials=len(build.tasks))
+        search.take_hints(lines)
+    tools = Tools(PlantedBuilder(), PlantedTimer())
+    Tuner(build.tasks, [search], tools, lambda progress: None).run(trials=len(build.tasks))
     assert set(schedules(ours)) <= set(schedules(theirs))
 
 
@@ -163,9 +169,8 @@ def test_stop_ends_the_run_after_the_trial_at_hand(build: NetworkBuild, store: R
         if progress.trials == 3:
             tuner.stop()
 
-    tools = Tools(PlantedBuilder(), PlantedTimer(), store)
-    model = CostModel(cost_model_of(store), None, threads=1, seed=0)
-    tuner = Tuner(build.tasks, tools, model, 0, stop_at_three)
+    tools = Tools(PlantedBuilder(), PlantedTimer())
+    tuner = Tuner(build.tasks, [search_of(build, store)], tools, stop_at_three)
     assert tuner.run(trials=100).trials == 3
     assert len(store.read_lines()) == 3
 

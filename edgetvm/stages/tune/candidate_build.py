@@ -4,10 +4,11 @@ A worker that crashes or takes too long is replaced; its candidate has failed an
 """
 
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import tvm
 from tvm import auto_scheduler
@@ -39,6 +40,21 @@ class BuiltCandidate:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class ScheduledModule:
+    """A candidate of MetaSchedule on its way to a worker: TIR as ``tvm.ir.save_json`` writes it."""
+
+    module: str
+    tvm_target: str
+
+
+class Candidate(Protocol):
+    """What can be built: AutoScheduler's ``MeasureInput``, or a schedule of MetaSchedule's."""
+
+    def serialize(self) -> Any:
+        """Return what a worker builds: TVM's form of a ``MeasureInput``, or `ScheduledModule`."""
+
+
 class CandidateBuilder:
     """Builds candidates in `workers` processes; use as a context manager.
 
@@ -64,13 +80,13 @@ class CandidateBuilder:
         del self._pool
         self._folder.cleanup()
 
-    def start(self, inputs: list[auto_scheduler.MeasureInput]) -> Future[list[BuiltCandidate]]:
-        """Begin to build all `inputs` in parallel; the outcomes come in the same order."""
+    def start(self, candidates: Sequence[Candidate]) -> Future[list[BuiltCandidate]]:
+        """Begin to build all `candidates` in parallel; the outcomes come in the same order."""
         jobs = []
-        for measure_input in inputs:
+        for candidate in candidates:
             self._serial += 1
             library = Path(self._folder.name) / f"candidate_{self._serial}.so"
-            jobs.append((measure_input.serialize(), str(library)))
+            jobs.append((candidate.serialize(), str(library)))
         return self._waiting.submit(self._build, jobs)
 
     def _build(self, jobs: list[tuple[Any, str]]) -> list[BuiltCandidate]:
@@ -96,29 +112,50 @@ def build_candidate(job: tuple[Any, str]) -> tuple[int, str, str, tuple[Any, ...
 
     Parameters
     ----------
-    job : serialised MeasureInput, file to write.
+    job : serialised candidate, file to write.
 
     Returns
     -------
     Error number, error, file, and shape and dtype of each argument.
     """
     serialised, library = job
-    measure_input = auto_scheduler.measure.MeasureInput.deserialize(serialised)
-    task = measure_input.task
     try:
-        schedule, tensors = task.compute_dag.apply_steps_from_state(
-            measure_input.state, layout_rewrite=task.layout_rewrite_option
-        )
+        kernel = _schedule(serialised)
     except Exception as err:  # noqa: BLE001 - whatever TVM raises is the candidate's failure
         return MeasureErrorNo.INSTANTIATION_ERROR, one_line(err), "", ()
     try:
         with tvm.transform.PassContext(opt_level=3, config=CODE_GENERATION):
-            module = tvm.build(schedule, tensors, target=task.target)
+            module = tvm.build(*kernel.inputs, target=kernel.target)
         objects = Path(library).with_suffix(".o")
         module.save(str(objects))
         link_candidate([objects], Path(library))
         objects.unlink()
     except Exception as err:  # noqa: BLE001 - as above
         return MeasureErrorNo.COMPILE_HOST, one_line(err), "", ()
-    shapes = ((tuple(int(extent) for extent in t.shape), str(t.dtype)) for t in tensors)
+    shapes = ((tuple(int(extent) for extent in t.shape), str(t.dtype)) for t in kernel.arguments)
     return MeasureErrorNo.NO_ERROR, "", library, tuple(shapes)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """What ``tvm.build`` takes, and the tensors or buffers that are the function's arguments."""
+
+    inputs: tuple[Any, ...]
+    target: Any
+    arguments: list[Any]
+
+
+def _schedule(serialised: Any) -> _Kernel:
+    if isinstance(serialised, ScheduledModule):
+        # As its timing begins, the weights have the layout that the schedule wants.
+        remove = tvm.tir.transform.RemoveWeightLayoutRewriteBlock(skip_ndarray_rewrite=True)
+        module = remove(tvm.ir.load_json(serialised.module))
+        function = module["main"]
+        arguments = [function.buffer_map[param] for param in function.params]
+        return _Kernel((module,), tvm.target.Target(serialised.tvm_target), arguments)
+    measure_input = auto_scheduler.measure.MeasureInput.deserialize(serialised)
+    task = measure_input.task
+    schedule, tensors = task.compute_dag.apply_steps_from_state(
+        measure_input.state, layout_rewrite=task.layout_rewrite_option
+    )
+    return _Kernel((schedule, tensors), task.target, list(tensors))

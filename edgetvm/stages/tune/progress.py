@@ -19,7 +19,6 @@ class TuningProgress:
     started_s, ended_s : of the run, on the monotonic clock; None until it has ended.
     deadline_s : latest end of the run; None without a time budget.
     resumed : records of these tasks that earlier runs left.
-    model_restored : whether the cost model of earlier runs was taken up.
     current : index of the task being tuned.
     failures : failed trials of this run by kind.
     first_reasons : the first reason seen of each kind.
@@ -32,7 +31,6 @@ class TuningProgress:
     deadline_s: float | None = None
     ended_s: float | None = None
     resumed: int = 0
-    model_restored: bool = False
     trials: int = 0
     current: int | None = None
     failures: Counter[str] = field(default_factory=Counter)

@@ -84,18 +84,50 @@ def next_task(tasks: Sequence[TaskState], busy: int | None = None) -> int | None
     return max(open_tasks, key=lambda index: expected_gain(tasks[index], tasks))
 
 
+def next_search(histories: Sequence[TaskState]) -> int:
+    """Return the index of the search that gets a task's next round, of those not exhausted.
+
+    Each is tried once. Then it is the one whose next round promises the lowest time, by what it
+    has reached itself: one that is behind gets a round now and then while its hope, which many
+    trials lower, makes up for that.
+
+    Parameters
+    ----------
+    histories : what each search has done for the task; one at least is not exhausted.
+    """
+    open_searches = [i for i, history in enumerate(histories) if not history.exhausted]
+    untried = [index for index in open_searches if histories[index].trials == 0]
+    if untried:
+        return untried[0]
+    return min(open_searches, key=lambda i: (promised_s(histories[i]), histories[i].trials))
+
+
+def promised_s(history: TaskState) -> float:
+    """Return the time of a task, seconds, that one more round of a search promises to reach."""
+    if history.best_s is None:
+        return math.inf
+    return history.best_s - _mixed_gain_s(history, _hope_by_own_history_s(history))
+
+
 def expected_gain(task: TaskState, tasks: Sequence[TaskState]) -> float:
     """Return the seconds of network latency that one more round of `task` promises to save."""
     if task.best_s is None:
         return math.inf
-    window = [best_s for _, best_s in task.history[-WINDOW_ROUNDS - 1 :]]
-    seen = (window[0] - task.best_s) / (len(window) - 1) if len(window) > 1 else 0.0
-    by_own_history = task.best_s * min(1.0, ROUND_TRIALS / task.trials)
     kin = max(other.flop_per_s for other in tasks if other.kind == task.kind)
     # TVM counts no operations in some pools.
     by_kin = task.best_s - KIN_SLACK * task.flop / kin if kin > 0 else 0.0
-    hoped = max(by_own_history, by_kin)
-    return task.count * (SEEN_WEIGHT * seen + (1 - SEEN_WEIGHT) * hoped)
+    hoped = max(_hope_by_own_history_s(task), by_kin)
+    return task.count * _mixed_gain_s(task, hoped)
+
+
+def _hope_by_own_history_s(state: TaskState) -> float:
+    return (state.best_s or 0.0) * min(1.0, ROUND_TRIALS / state.trials)
+
+
+def _mixed_gain_s(state: TaskState, hoped_s: float) -> float:
+    window = [best_s for _, best_s in state.history[-WINDOW_ROUNDS - 1 :]]
+    seen_s = (window[0] - (state.best_s or 0.0)) / (len(window) - 1) if len(window) > 1 else 0.0
+    return SEEN_WEIGHT * seen_s + (1 - SEEN_WEIGHT) * hoped_s
 
 
 def network_latency_s(tasks: Sequence[TaskState]) -> float | None:

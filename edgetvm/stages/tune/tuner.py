@@ -1,49 +1,40 @@
 """The tuning run: rounds of search, build, measure and learn over a network's tasks."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
-from tvm import auto_scheduler
 from tvm.auto_scheduler.measure import MeasureErrorNo
 
 from edgetvm.errors import CompileError
-from edgetvm.stages.build.records import (
-    FAILURE_NAMES,
-    Record,
-    cost_s,
-    parse_records,
-    record_line,
-)
+from edgetvm.stages.build.records import FAILURE_NAMES
 from edgetvm.stages.build.tasks import NetworkTask
 from edgetvm.stages.tune.candidate_build import BuiltCandidate
-from edgetvm.stages.tune.cost_model import CostModel
 from edgetvm.stages.tune.progress import TuningProgress
-from edgetvm.stages.tune.schedule import ROUND_TRIALS, TaskState, next_task
-from edgetvm.stages.tune.search import TaskSearch
-from edgetvm.stages.tune.tools import Tools
-from edgetvm.stages.tune.transfer import KnownSchedules, WorkloadKey
+from edgetvm.stages.tune.schedule import ROUND_TRIALS, TaskState, next_search, next_task
+from edgetvm.stages.tune.tools import Outcome, Search, Tools
+from edgetvm.stages.tune.transfer import WorkloadKey
 
 FRUITLESS_TRIALS = 2 * ROUND_TRIALS
 """A task that has not one valid candidate after this many trials ends the run."""
 
 PATIENCE_TRIALS = 6 * ROUND_TRIALS
-"""A task is left alone once so many trials have not made it faster."""
+"""A search leaves a task alone once so many of its trials have not made it faster."""
 
 USUAL_PACE_S = 0.5
 """Seconds a trial takes, before the run knows better."""
 
-FAILED_COST = 1e10
-"""TVM's cost of a failed trial, seconds."""
-
 
 @dataclass(frozen=True)
 class _Round:
-    """Candidates of one task on their way."""
+    """Candidates of one task, from one search, on their way."""
 
     place: int
-    inputs: list[auto_scheduler.MeasureInput]
+    search: int
+    candidates: list[Any]
     built: Future[list[BuiltCandidate]]
 
 
@@ -54,58 +45,35 @@ class Tuner:
 
     Parameters
     ----------
-    model : the cost model.
-    seed : of the search.
+    searches : one, or several, between which each task's rounds are divided.
     on_change : called after each trial and at each change of task.
     """
 
     def __init__(
         self,
-        tasks: list[NetworkTask],
+        tasks: Sequence[NetworkTask],
+        searches: Sequence[Search],
         tools: Tools,
-        model: CostModel,
-        seed: int,
         on_change: Callable[[TuningProgress], None],
     ) -> None:
-        self._tasks = tasks
+        self._searches = searches
         self._tools = tools
         self._on_change = on_change
         self._stopped = False
-        self._model = model
-        self._own = KnownSchedules()
-        self._known = [self._own]
-        self._searches = [
-            TaskSearch(task, model, self._known, seed + i) for i, task in enumerate(tasks)
-        ]
-        states = [
-            TaskState(t.name, WorkloadKey.parse(t.workload_key).kind, t.count, t.flop)
-            for t in tasks
-        ]
+        states, *self._histories = ([_untried(task) for task in tasks] for _ in [None, *searches])
         self.progress = TuningProgress(states, trials_planned=0, started_s=time.monotonic())
-        self.progress.model_restored = model.is_restored
 
-    def take_up(self, lines: list[str]) -> None:
-        """Take up the records of this store: tasks, search and cost model go on from there."""
-        self._own.learn(lines)
-        places = {task.workload_key: place for place, task in enumerate(self._tasks)}
-        records = parse_records(lines, set(places))
-        for measure_input, result in records:
-            place = places[measure_input.task.workload_key]
-            seconds = cost_s(result)
-            self._searches[place].restore([(measure_input.state, seconds)])
-            self.progress.tasks[place].note_trial(seconds)
-        for state in self.progress.tasks:
-            state.end_round()
-            self._leave_if_settled(state)
-        if not self._model.is_restored:
-            self._model.learn(records)
-        self.progress.resumed = len(records)
-
-    def take_hints(self, lines: list[str]) -> None:
-        """Let each task begin with the best schedules that another store has for its kind."""
-        known = KnownSchedules()
-        known.learn(lines)
-        self._known.append(known)
+    def take_up(self) -> None:
+        """Take up the records of earlier runs: tasks and searches go on from there."""
+        for search, histories in zip(self._searches, self._histories, strict=True):
+            for place, seconds in search.take_up():
+                self.progress.tasks[place].note_trial(seconds)
+                histories[place].note_trial(seconds)
+                self.progress.resumed += 1
+        for place in range(len(self.progress.tasks)):
+            for history in self._histories_of(place):
+                history.end_round()
+            self._end_round(place)
 
     def stop(self) -> None:
         """Ask the run to end after the trial that is being measured."""
@@ -129,7 +97,8 @@ class Tuner:
             self._run_rounds()
         finally:
             progress.ended_s = time.monotonic()
-            self._model.save()
+            for search in self._searches:
+                search.save()
         self._on_change(progress)
         if progress.trials and all(state.best_s is None for state in progress.tasks):
             kind, reason = next(iter(progress.first_reasons.items()))
@@ -159,14 +128,17 @@ class Tuner:
         """Choose a task, propose candidates and begin to build them; None if nothing is left."""
         busy = None if under_way is None else under_way.place
         while (place := next_task(self.progress.tasks, busy)) is not None:
-            size = self._round_size(len(under_way.inputs) if under_way else 0)
+            size = self._round_size(len(under_way.candidates) if under_way else 0)
             if size <= 0:
                 return None
+            histories = self._histories_of(place)
+            index = next_search(histories)
             with self.progress.clocked("search"):
-                inputs = self._searches[place].propose(size)
-            if inputs:
-                return _Round(place, inputs, self._tools.builder.start(inputs))
-            self.progress.tasks[place].exhausted = True
+                candidates = self._searches[index].propose(place, size)
+            if candidates:
+                return _Round(place, index, candidates, self._tools.builder.start(candidates))
+            histories[index].exhausted = True
+            self._leave_if_settled(place)
         return None
 
     def _round_size(self, under_way: int) -> int:
@@ -184,49 +156,48 @@ class Tuner:
         return min(left, max(1, min(ROUND_TRIALS, share)))
 
     def _measure(self, current: _Round) -> None:
-        state, search = self.progress.tasks[current.place], self._searches[current.place]
+        state, search = self.progress.tasks[current.place], self._searches[current.search]
+        history = self._histories[current.search][current.place]
         with self.progress.clocked("build"):
             built = current.built.result()
-        records: list[Record] = []
         with self.progress.clocked("measure"):
             outcomes = self._tools.timer.time(built, state.best_s)
-            for measure_input, outcome in zip(current.inputs, outcomes, strict=False):
-                records.append(self._finish_trial(measure_input, *outcome))
-                seconds = cost_s(records[-1][1])
+            for candidate, outcome in zip(current.candidates, outcomes, strict=False):
+                search.note(current.place, candidate, outcome)
+                self._count(outcome)
+                seconds = fmean(outcome[0]) if outcome[0] else None
                 state.note_trial(seconds)
-                search.note(measure_input.state, seconds)
+                history.note_trial(seconds)
                 self._on_change(self.progress)
                 if self._is_over():
                     break
-        state.end_round()
-        self._leave_if_settled(state)
+        history.end_round()
+        self._end_round(current.place)
         self._fail_without_candidate(state)
         with self.progress.clocked("learn"):
-            self._model.learn(records)
+            search.learn(current.place)
 
-    def _finish_trial(
-        self,
-        measure_input: auto_scheduler.MeasureInput,
-        costs: list[float],
-        error_no: int,
-        error: str,
-    ) -> Record:
-        result = auto_scheduler.MeasureResult(
-            costs or [FAILED_COST], error_no, error, sum(costs), time.time()
-        )
-        line = record_line((measure_input, result))
-        self._tools.store.append(line)
-        self._own.learn([line])
+    def _histories_of(self, place: int) -> list[TaskState]:
+        return [states[place] for states in self._histories]
+
+    def _end_round(self, place: int) -> None:
+        self.progress.tasks[place].end_round()
+        for history in self._histories_of(place):
+            if history.trials - history.improved_at >= PATIENCE_TRIALS:
+                history.exhausted = True
+        self._leave_if_settled(place)
+
+    def _leave_if_settled(self, place: int) -> None:
+        exhausted = all(history.exhausted for history in self._histories_of(place))
+        self.progress.tasks[place].exhausted = exhausted
+
+    def _count(self, outcome: Outcome) -> None:
+        _, error_no, error = outcome
         self.progress.trials += 1
         if error_no != MeasureErrorNo.NO_ERROR:
             kind = FAILURE_NAMES.get(int(error_no), "unknown")
             self.progress.failures[kind] += 1
             self.progress.first_reasons.setdefault(kind, error)
-        return measure_input, result
-
-    def _leave_if_settled(self, state: TaskState) -> None:
-        if state.trials - state.improved_at >= PATIENCE_TRIALS:
-            state.exhausted = True
 
     def _fail_without_candidate(self, state: TaskState) -> None:
         """Raise if `state` has nothing valid after so many trials; no bundle could be whole."""
@@ -236,3 +207,8 @@ class Tuner:
                 f"{state.name}: none of {state.trials} candidates works. First failure ({kind}): "
                 f"{reason}"
             )
+
+
+def _untried(task: NetworkTask) -> TaskState:
+    kind = WorkloadKey.parse(task.workload_key).kind
+    return TaskState(task.name, kind, task.count, task.flop)
