@@ -18,7 +18,7 @@ from edgetvm.deploy import deploy
 from edgetvm.manifest import read_manifest, write_manifest
 from edgetvm.models.__main__ import models
 from edgetvm.paths import DataFolders
-from edgetvm.records import RecordStore
+from edgetvm.records import MetaScheduleStore, RecordStore
 from edgetvm.records.__main__ import records
 from edgetvm.serve import serve
 from edgetvm.tune import tune
@@ -78,6 +78,25 @@ def test_tune_deploy_compare(project: DataFolders, invoke: Invoke) -> None:
     assert "PyTorch" in model["reference_runtime"]
     for form in ("text", "markdown", "csv"):
         assert "build" in invoke(compare, "--format", form).stdout
+
+
+@pytest.mark.slow
+def test_two_searches_make_one_bundle(project: DataFolders, invoke: Invoke) -> None:
+    both = invoke(tune, *TUNE_TINY, "--trials", "40", "--tuner", "best")
+    assert both.exit_code == 0, both.stderr
+    lines = the_store(project).read_lines()
+    others = MetaScheduleStore(the_store(project).path.parent, threads=1).read()
+    assert len(lines) + len(others) == 40
+    assert min(len(lines), len(others)) > 0
+
+    theirs = invoke(tune, *TUNE_TINY, "--trials", "20", "--tuner", "metaschedule")
+    assert theirs.exit_code == 0, theirs.stderr
+    assert f"took up {len(others)} records of earlier runs" in theirs.stderr
+    assert set(read_manifest(the_bundle(project)).tasks_by_tuner) <= {"metaschedule"}
+    assert the_store(project).read_lines() == lines
+
+    assert invoke(tune, *TUNE_TINY, "--trials", "0").exit_code == 0
+    assert set(read_manifest(the_bundle(project)).tasks_by_tuner) <= {"auto_scheduler"}
 
 
 @pytest.mark.slow
@@ -162,6 +181,7 @@ def test_an_interrupted_record_is_mended_and_a_broken_one_is_an_error(
         (["mobilenet_v2", "--target", "rasp4"], 2, "did you mean rasp4b"),
         (["mobilenet_v2", "--target", "host", "--trials", "-3"], 2, "-3 is not in the range x>=0"),
         (["mobilenet_v2", "--target", "host", "--budget", "soon"], 2, "give for instance 90s"),
+        (["mobilenet_v2", "--target", "host", "--tuner", "grid"], 2, "'grid' is not one of"),
         (["mobilenet_v2", "--target", "host", "--input-shape", "3"], 2, "such as 1,3,224,224"),
         (["mobilenet_v2"], 2, "--target are needed"),
         (["no.onnx", "--target", "host"], 2, "no.onnx"),

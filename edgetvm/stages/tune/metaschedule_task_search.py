@@ -31,7 +31,7 @@ from edgetvm.stages.tune.candidate_build import ScheduledModule
 POPULATION = 32
 """Candidates in one generation. TVM's 512 costs more time than the better choice wins back."""
 
-GENERATIONS = 3
+GENERATIONS = 2
 
 RANDOM_SHARE = 0.1
 """Part of each round that is taken from the samples at random."""

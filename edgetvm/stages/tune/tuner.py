@@ -142,7 +142,7 @@ class Tuner:
         return None
 
     def _round_size(self, under_way: int) -> int:
-        """Shrink the first rounds of a small budget, so that each task gets one."""
+        """Shrink the first rounds of a small budget, so that each search of each task gets one."""
         progress = self.progress
         left = progress.trials_planned - progress.trials - under_way
         if progress.deadline_s is not None:
@@ -151,7 +151,7 @@ class Tuner:
             if progress.trials:
                 pace_s = (now_s - progress.started_s) / progress.trials
             left = min(left, max(1, int((progress.deadline_s - now_s) / pace_s) - under_way))
-        untouched = sum(1 for state in progress.tasks if state.trials == 0)
+        untouched = sum(state.trials == 0 for states in self._histories for state in states)
         share = left // untouched if untouched else left
         return min(left, max(1, min(ROUND_TRIALS, share)))
 
