@@ -1,14 +1,16 @@
 """MetaSchedule beside AutoScheduler, on real tasks: search, records, and bundles of both."""
 
 import functools
+import json
 from pathlib import Path
 
 import msgspec
 import pytest
+import tvm
 from tvm.meta_schedule.cost_model import XGBModel
 from tvm.meta_schedule.database import JSONDatabase
 
-from edgetvm.errors import RecordError
+from edgetvm.errors import CompileError, RecordError
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.records import MetaScheduleStore
 from edgetvm.records.metaschedule_store import MetaScheduleRecord
@@ -94,7 +96,7 @@ def test_failed_trials_are_records_that_tune_nothing(
     build: NetworkBuild, store: MetaScheduleStore
 ) -> None:
     tuner = tuner_of(build, store, PlantedBuilder("planted fault"))
-    with pytest.raises(Exception, match="planted fault"):
+    with pytest.raises(CompileError, match="planted fault"):
         tuner.run(trials=3)
     records = store.read()
     assert [record.seconds for record in records] == [None] * 3
@@ -115,6 +117,15 @@ def test_a_record_decides_what_relay_builds(build: NetworkBuild, device: object)
     first, *others = build.task_summaries()
     assert (first.tuner, first.best_s) == (METASCHEDULE, 1e-3)
     assert {(other.tuner, other.best_s) for other in others} == {(None, None)}
+
+
+def test_weights_are_stored_in_the_layout_that_the_schedule_wants(build: NetworkBuild) -> None:
+    records = drawn(build)[build.tasks[0].workload_key]
+    assert all(b"TransformLayout" in record.trace for record in records)
+    library = tvm.runtime.load_module(str(build.build_tuned([], records)))
+    graph = json.loads(library["get_graph_json"]())
+    assert max(map(len, graph["attrs"]["shape"][1])) > 4
+    assert not any("meta_schedule" in node["name"] for node in graph["nodes"])
 
 
 def test_a_bundle_takes_the_schedules_of_both_tuners(

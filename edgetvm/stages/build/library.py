@@ -11,6 +11,7 @@ from tvm.meta_schedule.database import Database
 from edgetvm.errors import CompileError, one_line
 from edgetvm.files import replacing
 from edgetvm.stages.build.linker import link_library
+from edgetvm.stages.build.metaschedule_layouts import LAYOUT_REWRITE
 from edgetvm.stages.build.metaschedule_records import LOOK_UP
 from edgetvm.stages.export.constant_folding import fold_constants
 from edgetvm.stages.export.optimise import AUTO_SCHEDULER, fuse_for_default_schedules
@@ -27,6 +28,8 @@ _PASSES_DONE = [
     "SimplifyExpr",
 ]
 
+
+_AUTO_SCHEDULER_REWRITE = tvm.get_global_func("relay._transform.AutoSchedulerLayoutRewrite")()
 
 CODE_GENERATION = {"tir.disable_cse_tir": True}
 """How kernels are generated, the same for candidates and for libraries.
@@ -71,12 +74,14 @@ def build_tuned(
     database : MetaSchedule's schedules, of tasks that `records` has none of.
     """
     with _BestRecords(records):
-        rewritten = _rewrite_layouts(fused, target)
+        fused = _rewrite_layouts(fused, target, _AUTO_SCHEDULER_REWRITE, AUTO_SCHEDULER)
         if database is None:
-            _build(rewritten, target, link_triple, output, AUTO_SCHEDULER)
-        else:
-            with database:
-                _build(rewritten, target, link_triple, output, {**AUTO_SCHEDULER, **LOOK_UP})
+            _build(fused, target, link_triple, output, AUTO_SCHEDULER)
+            return
+        with database:
+            config = {**AUTO_SCHEDULER, **LOOK_UP}
+            fused = _rewrite_layouts(fused, target, LAYOUT_REWRITE, config)
+            _build(fused, target, link_triple, output, config)
 
 
 class _BestRecords(auto_scheduler.ApplyHistoryBest):  # type: ignore[misc]
@@ -88,11 +93,12 @@ class _BestRecords(auto_scheduler.ApplyHistoryBest):  # type: ignore[misc]
         return self._query_inside(target, workload_key, func_name)
 
 
-def _rewrite_layouts(fused: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+def _rewrite_layouts(
+    fused: tvm.IRModule, target: tvm.target.Target, rewrite: Any, config: dict[str, Any]
+) -> tvm.IRModule:
     """Give each weight the layout of its task's schedule; the steps are ``relay.build``'s own."""
-    rewrite = tvm.get_global_func("relay._transform.AutoSchedulerLayoutRewrite")
-    with target, tvm.transform.PassContext(opt_level=3, config=AUTO_SCHEDULER):
-        mod = fold_constants(relay.transform.DefuseOps()(rewrite()(fused)))
+    with target, tvm.transform.PassContext(opt_level=3, config=config):
+        mod = fold_constants(relay.transform.DefuseOps()(rewrite(fused)))
         return relay.transform.InferType()(relay.transform.FuseOps()(mod))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import tvm
 from tvm import tir
+from tvm.meta_schedule import _ffi_api
 from tvm.meta_schedule.arg_info import ArgInfo
 from tvm.meta_schedule.database import Database, MemoryDatabase, TuningRecord, Workload
 
@@ -57,14 +58,31 @@ def metaschedule_record(
     module = task.tir_module
     arguments = ArgInfo.from_prim_func(module["main"])
     costs = list(costs_s) or [FAILED_COST_S]
-    trial = TuningRecord(trace, Workload(module), costs, target, arguments).as_json()
-    return parse_trial(workload_key(task), msgspec.json.encode(trial).decode())
+    trial = TuningRecord(trace, Workload(module), costs, target, arguments)
+    text = msgspec.json.encode(_ffi_api.TuningRecordAsJSON(trial), enc_hook=_plain)
+    return parse_trial(workload_key(task), text.decode())
 
 
 def trace_text(trace: tir.schedule.Trace) -> bytes:
     """Return a schedule's instructions and decisions as a record has them."""
-    text = msgspec.json.encode(trace.as_json(), enc_hook=str)
+    as_json = tvm.get_global_func("tir.schedule.TraceAsJSON")
+    text = msgspec.json.encode(as_json(trace, False), enc_hook=_plain)
     return text.translate(None, b" ")
+
+
+def _plain(value: Any) -> Any:
+    """Turn an object of TVM's into what JSON has; TVM's own function knows no index maps."""
+    match value:
+        case tvm.ir.Array():
+            return list(value)
+        case tvm.ir.Map():
+            return {str(key): item for key, item in value.items()}
+        case tvm.runtime.String():
+            return str(value)
+        case tir.IntImm() | tir.FloatImm():
+            return value.value  # true as 1: TVM does not read back the true that it writes itself
+        case _:
+            return msgspec.json.format(tvm.ir.save_json(value), indent=-1)
 
 
 def parse_metaschedule(record: MetaScheduleRecord, task: NetworkTask) -> TuningRecord:

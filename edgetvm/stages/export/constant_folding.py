@@ -92,6 +92,10 @@ def _auto_scheduler_layout_transform(call: Any, data: Array) -> Array:
     return change_loop_layout(data, call.attrs.src_layout, call.attrs.dst_layout)
 
 
+def _meta_schedule_layout_transform(call: Any, data: Array) -> Array:
+    return call.attrs.index_map.map_ndarray(tvm.nd.array(data)).numpy()  # type: ignore[no-any-return]
+
+
 def _elementwise(function: Callable[..., Array]) -> Callable[..., Array]:
     return lambda _call, *args: function(*args)
 
@@ -104,6 +108,7 @@ _OPERATORS: dict[str, Callable[..., Array | None]] = {
     "transpose": _transpose,
     "layout_transform": _layout_transform,
     "auto_scheduler_layout_transform": _auto_scheduler_layout_transform,
+    "meta_schedule_layout_transform": _meta_schedule_layout_transform,
     "add": _elementwise(np.add),
     "subtract": _elementwise(np.subtract),
     "multiply": _elementwise(np.multiply),

@@ -16,7 +16,7 @@ from tvm.meta_schedule import _ffi_api
 from tvm.meta_schedule.arg_info import ArgInfo
 from tvm.meta_schedule.database import MemoryDatabase
 from tvm.meta_schedule.mutator import Mutator
-from tvm.meta_schedule.postproc import Postproc, RewriteLayout
+from tvm.meta_schedule.postproc import Postproc
 from tvm.meta_schedule.runner import RunnerResult
 from tvm.meta_schedule.schedule_rule import ScheduleRule
 from tvm.meta_schedule.search_strategy import EvolutionarySearch, MeasureCandidate
@@ -192,7 +192,7 @@ class _Context(meta_schedule.TuneContext):  # type: ignore[misc]
         # Without the rules for int8 instructions, which TVM adds on CPUs that have them.
         space = PostOrderApply(
             sch_rules=ScheduleRule.create("llvm"),
-            postprocs=[p for p in Postproc.create("llvm") if not isinstance(p, RewriteLayout)],
+            postprocs=Postproc.create("llvm"),
             mutator_probs=Mutator.create("llvm"),
         )
         arguments = (task.tir_module, target, space, strategy, task.name, threads, seed + 1)
