@@ -83,7 +83,12 @@ class MetaScheduleStore:
 
     def __init__(self, folder: Path, threads: int) -> None:
         name = f"metaschedule_threads_{threads}"
-        self._lines = LineFile(folder / f"{name}.json", _is_line, "MetaSchedule record")
+        self._lines = LineFile(
+            folder / f"{name}.json",
+            _is_line,
+            "MetaSchedule record",
+            f"Move it to {name}.rejected and keep all others with --drop-bad-records.",
+        )
         self._workloads = LineFile(
             folder / f"{name}_workloads.json",
             _is_workload,
