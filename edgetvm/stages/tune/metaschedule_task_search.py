@@ -200,6 +200,22 @@ class _Context(meta_schedule.TuneContext):  # type: ignore[misc]
         _ffi_api.TuneContextInitialize(self)
 
 
+def _by_other_rules(schedule: tir.Schedule, block: Any) -> list[tir.Schedule]:
+    """Leave a block that names a rule of its own to the others, as TVM does, but in silence."""
+    schedule.unannotate(block, "schedule_rule")
+    return [schedule]
+
+
+for _rule in (
+    "meta_schedule.adaptive_pool_avg",
+    "meta_schedule.pool_avg",
+    "conv2d_nhwc_winograd_data_pack",
+    "conv2d_nhwc_winograd_inverse",
+):
+    # TVM names these rules and has none of them for CPUs.
+    tvm.register_func(f"meta_schedule.cpu.{_rule}", _by_other_rules, override=True)
+
+
 def _log_nothing(*_message: Any) -> None:
     pass
 
