@@ -129,7 +129,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
                 error = check_on_device(address, build.untuned_library(), build)
             notes.print(f"untuned: relative error {error:.1e} against {network.reference_runtime}")
             store.write_provenance(profile.tvm_target, TVM_VERSION, device)
-            add_definitions(store.workloads, build.tasks)
+            add_definitions(store.workloads, build.forms.tasks)
             progress = _tune(build, address, store, lines, options)
 
         with notes.status("building the tuned library, checking against the reference"):
@@ -147,9 +147,9 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             bundle = folders.bundles / profile.name / network.name
             manifest = build.write_bundle(bundle)
     print_tuning_summary(results, manifest, bundle, error, progress)
-    if progress is not None and (untried := sum(not task.trials for task in progress.tasks)):
+    if progress is not None and (untried := progress.untried):
         raise RecordError(
-            f"{untried} of {len(progress.tasks)} tasks were not tried within the budget, and the "
+            f"{untried} of {len(manifest.tasks)} tasks were not tried within the budget, and the "
             "bundle has TVM's default schedules for them: run the command again to go on."
         )
     return bundle
@@ -176,7 +176,7 @@ def _tune(
         seed = build.network.recipe.seed + len(lines)
         beginning = nearest_cost_model(store.path.parent.parent, store)
         model = CostModel(cost_model_of(store), beginning, usable_cores(), seed)
-        tuner = Tuner(build.tasks, tools, model, seed, display.update)
+        tuner = Tuner(build.forms.tasks, tools, model, seed, display.update, build.forms.uses)
         with notes.status("taking up earlier records"):
             tuner.take_up(lines)
             for others in lines_of_other_stores(store.path.parent.parent, store):

@@ -63,3 +63,12 @@ def test_failed_trials_count_and_do_not_improve() -> None:
 def test_a_task_whose_operations_tvm_cannot_count_is_judged_by_its_own_history() -> None:
     pools = [task("a", kind="pool", flop=flop, trials=16, best_s=1e-6) for flop in (0.0, -1.0)]
     assert all(expected_gain(pool, pools) > 0 for pool in pools)
+
+
+def test_a_task_of_a_slower_form_is_tried_and_then_left_alone() -> None:
+    used, untried = task("used", trials=16, best_s=1.0), task("untried", count=0)
+    assert next_task([used, untried]) == 1
+    slower = task("slower", count=0, trials=16, best_s=9.0)
+    assert next_task([used, slower]) == 0
+    assert next_task([task("settled", trials=16, best_s=1.0, exhausted=True), slower]) is None
+    assert network_latency_s([used, untried, slower]) == 1.0

@@ -1,7 +1,7 @@
 """The tuning run: rounds of search, build, measure and learn over a network's tasks."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -34,6 +34,8 @@ PATIENCE_TRIALS = 6 * ROUND_TRIALS
 USUAL_PACE_S = 0.5
 """Seconds a trial takes, before the run knows better."""
 
+Uses = Callable[[Mapping[str, float]], Mapping[str, int]]
+
 FAILED_COST = 1e10
 """TVM's cost of a failed trial, seconds."""
 
@@ -57,6 +59,8 @@ class Tuner:
     model : the cost model.
     seed : of the search.
     on_change : called after each trial and at each change of task.
+    uses : says from the best times of workloads, seconds by key, how often the network in its
+        fastest form runs each; without it a task's own count stands.
     """
 
     def __init__(
@@ -66,10 +70,12 @@ class Tuner:
         model: CostModel,
         seed: int,
         on_change: Callable[[TuningProgress], None],
+        uses: Uses | None = None,
     ) -> None:
         self._tasks = tasks
         self._tools = tools
         self._on_change = on_change
+        self._uses = uses
         self._stopped = False
         self._model = model
         self._own = KnownSchedules()
@@ -97,6 +103,7 @@ class Tuner:
         for state in self.progress.tasks:
             state.end_round()
             self._leave_if_settled(state)
+        self._count_uses()
         if not self._model.is_restored:
             self._model.learn(records)
         self.progress.resumed = len(records)
@@ -200,6 +207,7 @@ class Tuner:
                     break
         state.end_round()
         self._leave_if_settled(state)
+        self._count_uses()
         self._fail_without_candidate(state)
         with self.progress.clocked("learn"):
             self._model.learn(records)
@@ -223,6 +231,15 @@ class Tuner:
             self.progress.failures[kind] += 1
             self.progress.first_reasons.setdefault(kind, error)
         return measure_input, result
+
+    def _count_uses(self) -> None:
+        """Give each task its weight in what is now the network's fastest form."""
+        if self._uses is None:
+            return
+        pairs = list(zip(self._tasks, self.progress.tasks, strict=True))
+        uses = self._uses({t.workload_key: s.best_s for t, s in pairs if s.best_s is not None})
+        for task, state in pairs:
+            state.count = uses.get(task.workload_key, 0)
 
     def _leave_if_settled(self, state: TaskState) -> None:
         if state.trials - state.improved_at >= PATIENCE_TRIALS:
