@@ -149,7 +149,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
                 error = check_on_device(address, build.untuned_library(), build)
             notes.print(f"untuned: relative error {error:.1e} against {network.reference_runtime}")
             store.write_provenance(profile.tvm_target, TVM_VERSION, device)
-            add_definitions(store.workloads, build.tasks)
+            add_definitions(store.workloads, build.forms.tasks)
             progress = _tune(build, address, stores, options)
 
         with notes.status("building the tuned library, checking against the reference"):
@@ -166,9 +166,9 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             bundle = folders.bundles / profile.name / network.name
             manifest = build.write_bundle(bundle)
     print_tuning_summary(results, manifest, bundle, error, progress)
-    if progress is not None and (untried := sum(not task.trials for task in progress.tasks)):
+    if progress is not None and (untried := progress.untried):
         raise RecordError(
-            f"{untried} of {len(progress.tasks)} tasks were not tried within the budget, and the "
+            f"{untried} of {len(manifest.tasks)} tasks were not tried within the budget, and the "
             "bundle has TVM's default schedules for them: run the command again to go on."
         )
     return bundle
@@ -203,7 +203,8 @@ def _tune(
     with CandidateBuilder(spare_cores or usable_cores(), has_own_core=spare_cores > 0) as builder:
         tools = Tools(builder, CandidateTimer(address, build.threads))
         with notes.status("taking up earlier records"):
-            tuner = Tuner(build.tasks, _searches(build, stores, options), tools, display.update)
+            forms, searches = build.forms, _searches(build, stores, options)
+            tuner = Tuner(forms.tasks, searches, tools, display.update, forms.uses)
             tuner.take_up()
         if tuner.progress.resumed:
             notes.print(f"took up {tuner.progress.resumed} records of earlier runs")
@@ -224,7 +225,7 @@ def _searches(build: "NetworkBuild", stores: _Stores, options: TuneOptions) -> "
         logs = store.path.parent.parent
         beginning = nearest_cost_model(logs, store)
         model = CostModel(cost_model_of(store), beginning, usable_cores(), seed)
-        search = AutoSchedulerSearch(build.tasks, store, model, seed)
+        search = AutoSchedulerSearch(build.forms.tasks, store, model, seed)
         for lines in lines_of_other_stores(logs, store):
             search.take_hints(lines)
         if beginning is not None:
@@ -234,7 +235,7 @@ def _searches(build: "NetworkBuild", stores: _Stores, options: TuneOptions) -> "
         seed = build.network.recipe.seed + len(stores.metaschedule.read())
         searches.append(
             MetaScheduleSearch(
-                build.tasks, stores.metaschedule, build.threads, usable_cores(), seed
+                build.forms.tasks, stores.metaschedule, build.threads, usable_cores(), seed
             )
         )
     return searches

@@ -2,18 +2,23 @@
 
 import random
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tvm
+from torch import nn
 from tvm import auto_scheduler
 from tvm.contrib import graph_executor
 
 from edgetvm.errors import CompileError
+from edgetvm.manifest import Source
 from edgetvm.measurement import relative_error
 from edgetvm.models.network import Network
+from edgetvm.models.weights import initialise
+from edgetvm.recipe import Recipe
 from edgetvm.stages.build.library import build_tuned
 from edgetvm.stages.build.records import Record
 from edgetvm.stages.build.tasks import NetworkTask, extract_tasks
@@ -49,6 +54,26 @@ def draw_laid_out(task: NetworkTask, seed: int) -> Record:
     state = random.Random(seed).choice(states)
     measured = auto_scheduler.MeasureResult([1e-3], 0, "", 0.1, time.time())
     return auto_scheduler.MeasureInput(task.search_task, state), measured
+
+
+def wrap(module: nn.Module, input_shape: tuple[int, ...]) -> Network:
+    """Make a network of `module`, with weights that keep activations alive."""
+    module.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        initialise(module, input_shape, seed=0)
+    source = Source(argument="", reference="", options={}, seed=0, weights="", weights_sha256="")
+    return Network(
+        name="operator",
+        title="operator",
+        recipe=Recipe(factory="", input_shape=input_shape),
+        source=source,
+        module=module,
+        onnx_path=None,
+        input_name="input",
+        input_shape=input_shape,
+        parameters=0,
+    )
 
 
 def run_library(library: Path, network: Network) -> list[np.ndarray]:

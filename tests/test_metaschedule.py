@@ -17,10 +17,10 @@ from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.records import MetaScheduleStore
 from edgetvm.records.metaschedule_store import MetaScheduleRecord
 from edgetvm.stages.build.metaschedule_records import (
+    metaschedule_key,
     metaschedule_record,
     metaschedule_target,
     parse_metaschedule,
-    workload_key,
 )
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.tasks import NetworkTask
@@ -166,6 +166,6 @@ def test_a_record_that_does_not_fit_its_task_is_an_error(build: NetworkBuild) ->
     record = drawn(build)[first.workload_key][0]
     with pytest.raises(RecordError, match=r"TVM does not read a MetaSchedule record.*--tuner"):
         parse_metaschedule(record, last)
-    spoilt = msgspec.structs.replace(record, workload_key=workload_key(last))
+    spoilt = msgspec.structs.replace(record, workload_key=metaschedule_key(last))
     with pytest.raises(RecordError, match="TVM does not read a MetaSchedule record"):
         build.build_tuned([], [spoilt])

@@ -1,41 +1,22 @@
 """Each kind of layer: through both forms of the network, with random schedules, and right."""
 
-import warnings
 from pathlib import Path
 
 import pytest
 import tvm
 
-from edgetvm.manifest import Source
 from edgetvm.measurement import relative_error
 from edgetvm.models.network import Network
-from edgetvm.models.weights import initialise
-from edgetvm.recipe import Recipe
 from edgetvm.stages.build.library import build_untuned
 from edgetvm.stages.export.relay_import import import_network
 from edgetvm.stages.host_target import detect_host_profile
-from tests.candidates import check_candidates, draw_laid_out, run_library
+from tests.candidates import check_candidates, draw_laid_out, run_library, wrap
 from tests.operator_networks import NETWORKS
 
 
 def network_of(kind: str) -> Network:
     make, shape = NETWORKS[kind]
-    module = make().eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        initialise(module, shape, seed=0)
-    source = Source(argument="", reference="", options={}, seed=0, weights="", weights_sha256="")
-    return Network(
-        name="operator",
-        title=kind,
-        recipe=Recipe(factory="", input_shape=shape),
-        source=source,
-        module=module,
-        onnx_path=None,
-        input_name="input",
-        input_shape=shape,
-        parameters=0,
-    )
+    return wrap(make(), shape)
 
 
 @pytest.mark.slow

@@ -98,3 +98,12 @@ def test_a_search_without_a_valid_trial_or_with_nothing_new_gives_way() -> None:
     assert next_search([task("failing", trials=16), task("valid", trials=64, best_s=9.0)]) == 1
     exhausted = task("exhausted", trials=16, best_s=1e-9, exhausted=True)
     assert next_search([exhausted, task("valid", trials=64, best_s=9.0)]) == 1
+
+
+def test_a_task_of_a_slower_form_is_tried_and_then_left_alone() -> None:
+    used, untried = task("used", trials=16, best_s=1.0), task("untried", count=0)
+    assert next_task([used, untried]) == 1
+    slower = task("slower", count=0, trials=16, best_s=9.0)
+    assert next_task([used, slower]) == 0
+    assert next_task([task("settled", trials=16, best_s=1.0, exhausted=True), slower]) is None
+    assert network_latency_s([used, untried, slower]) == 1.0

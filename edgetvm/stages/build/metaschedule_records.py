@@ -28,7 +28,7 @@ def metaschedule_target(target: tvm.target.Target, threads: int) -> tvm.target.T
     return tvm.target.Target({**target.export(), "num-cores": threads})
 
 
-def workload_key(task: NetworkTask) -> str:
+def metaschedule_key(task: NetworkTask) -> str:
     """Return the key of the task's workload: TVM's structural hash, in decimal digits."""
     return str(tvm.ir.structural_hash(task.tir_module) % 2**64)
 
@@ -60,7 +60,7 @@ def metaschedule_record(
     costs = list(costs_s) or [FAILED_COST_S]
     trial = TuningRecord(trace, Workload(module), costs, target, arguments)
     text = msgspec.json.encode(_ffi_api.TuningRecordAsJSON(trial), enc_hook=_plain)
-    return parse_trial(workload_key(task), text.decode())
+    return parse_trial(metaschedule_key(task), text.decode())
 
 
 def trace_text(trace: tir.schedule.Trace) -> bytes:
@@ -115,7 +115,7 @@ def best_metaschedule(
     if not valid:
         return {}  # lowering all tasks to find their keys takes seconds
     fastest = {r.workload_key: r for r in sorted(valid, key=attrgetter("seconds"), reverse=True)}
-    keys = {task.workload_key: workload_key(task) for task in tasks}
+    keys = {task.workload_key: metaschedule_key(task) for task in tasks}
     return {ours: fastest[theirs] for ours, theirs in keys.items() if theirs in fastest}
 
 

@@ -33,8 +33,9 @@ from edgetvm.stages.build.interrupts import leave_interrupts_to_parent
 from edgetvm.stages.build.library import build_tuned, build_untuned
 from edgetvm.stages.build.linker import describe_library
 from edgetvm.stages.build.metaschedule_records import best_metaschedule, make_database
+from edgetvm.stages.build.network_forms import NetworkForms
 from edgetvm.stages.build.records import Record, best_times
-from edgetvm.stages.build.tasks import NetworkTask, extract_tasks
+from edgetvm.stages.build.tasks import NetworkTask
 from edgetvm.stages.build.winners import Winner, choose_winners
 from edgetvm.stages.export.optimise import fuse_for_auto_scheduler
 from edgetvm.stages.export.relay_import import import_network
@@ -47,7 +48,7 @@ class NetworkBuild:
     Attributes
     ----------
     golden_input, golden_outputs : float32; the outputs are the reference's.
-    tasks : the network's tuning tasks.
+    forms : of the network, for AutoScheduler; the tuned library has the one that is fastest.
     latency : of the tuned library, once it was measured.
 
     The untuned library is built from the start, in a process of its own beside everything else.
@@ -79,8 +80,8 @@ class NetworkBuild:
             profile.link_triple,
             self._path(UNTUNED_LIBRARY),
         )
-        self._fused = fuse_for_auto_scheduler(relay, self._target)
-        self.tasks: list[NetworkTask] = extract_tasks(self._fused, profile, threads)
+        self.forms = NetworkForms(fuse_for_auto_scheduler(relay, self._target), profile, threads)
+        self._form = self.forms.direct
 
     def __enter__(self) -> Self:
         return self
@@ -91,8 +92,13 @@ class NetworkBuild:
 
     @property
     def workload_keys(self) -> set[str]:
-        """AutoScheduler's keys of the network's tasks."""
-        return {task.workload_key for task in self.tasks}
+        """AutoScheduler's keys of the tasks of all forms."""
+        return {task.workload_key for task in self.forms.tasks}
+
+    @property
+    def tasks(self) -> list[NetworkTask]:
+        """The tasks of the tuned library's form; of the direct one before it is built."""
+        return self._form.tasks
 
     def untuned_library(self) -> Path:
         """Wait for the library with TVM's default schedules."""
@@ -113,8 +119,10 @@ class NetworkBuild:
         metaschedule : MetaSchedule's.
         """
         library = self._path(TUNED_LIBRARY)
-        fastest = best_metaschedule(metaschedule, self.tasks)
+        fastest = best_metaschedule(metaschedule, self.forms.tasks)
         self._tuned_with = choose_winners(best_times(records), fastest)
+        times = {key: winner.seconds for key, winner in self._tuned_with.items()}
+        self._form = self.forms.fastest(times)
         if not self._tuned_with:
             shutil.copyfile(self.untuned_library(), library)
             return library
@@ -123,7 +131,7 @@ class NetworkBuild:
         others = {task.workload_key for task in self._won_by(AUTO_SCHEDULER)}
         records = [record for record in records if record[0].task.workload_key in others]
         triple = self.profile.link_triple
-        build_tuned(self._fused, self._target, triple, library, records, database)
+        build_tuned(self._form.fused, self._target, triple, library, records, database)
         return library
 
     def _won_by(self, tuner: str) -> list[NetworkTask]:

@@ -10,6 +10,7 @@ from tvm import auto_scheduler, relay
 from tvm.auto_scheduler.dispatcher import DispatchContext
 
 from edgetvm.stages.export.optimise import AUTO_SCHEDULER
+from edgetvm.stages.export.winograd_schedules import is_transform
 from edgetvm.target_profile import TargetProfile
 
 
@@ -75,34 +76,43 @@ def extract_tasks(fused: tvm.IRModule, profile: TargetProfile, threads: int) -> 
     ----------
     fused : from :func:`edgetvm.stages.export.optimise.fuse_for_auto_scheduler`.
     """
-    functions: list[relay.Function] = []
-    relay.analysis.post_order_visit(
-        fused["main"], lambda e: functions.append(e.op) if _calls_primitive(e) else None
-    )
     target = tvm.target.Target(profile.tvm_target)
     counts: Counter[str] = Counter()
-    first: dict[str, relay.Function] = {}
-    for function in functions:
-        for key in _workload_keys(function, target):
-            first.setdefault(key, function)
+    functions: dict[str, relay.Function] = {}
+    for call in fused_calls(fused):
+        key = workload_key(call.op, target)
+        if key is not None:
+            functions.setdefault(key, call.op)
             counts[key] += 1
-    names = {key: _describe(function) for key, function in first.items()}
-    option = auto_scheduler.LayoutRewriteOption.get_target_default(target, True)
     return [
-        NetworkTask(
-            name=names[key],
-            count=count,
-            search_task=auto_scheduler.SearchTask(
-                workload_key=key,
-                target=target,
-                hardware_params=hardware_params(profile, threads),
-                layout_rewrite_option=option,
-                desc=names[key],
-            ),
-            function=first[key],
-        )
-        for key, count in counts.items()
+        define_task(function, key, profile, threads, counts[key])
+        for key, function in functions.items()
     ]
+
+
+def fused_calls(fused: tvm.IRModule) -> list[relay.Call]:
+    """List the calls of fused functions, in the order of computation."""
+    calls: list[relay.Call] = []
+    relay.analysis.post_order_visit(
+        fused["main"], lambda e: calls.append(e) if _calls_primitive(e) else None
+    )
+    return calls
+
+
+def define_task(
+    function: relay.Function, key: str, profile: TargetProfile, threads: int, count: int
+) -> NetworkTask:
+    """Return the task of a fused function whose workload key is `key`."""
+    target = tvm.target.Target(profile.tvm_target)
+    name = _describe(function)
+    search_task = auto_scheduler.SearchTask(
+        workload_key=key,
+        target=target,
+        hardware_params=hardware_params(profile, threads),
+        layout_rewrite_option=auto_scheduler.LayoutRewriteOption.get_target_default(target, True),
+        desc=name,
+    )
+    return NetworkTask(name, count, search_task, function)
 
 
 class _QueriedTasks(DispatchContext):  # type: ignore[misc]
@@ -113,15 +123,15 @@ class _QueriedTasks(DispatchContext):  # type: ignore[misc]
         self.workload_keys: list[str] = []
 
     def query(
-        self, _target: Any, workload_key: str, has_complex_op: bool, _dag: Any, _func_name: str
+        self, _target: Any, workload_key: str, has_complex_op: bool, dag: Any, _func_name: str
     ) -> None:
-        """Note the workload if it holds a reduction; others are not worth tuning."""
-        if has_complex_op:
+        """Note the workload if it holds a reduction; most others are not worth tuning."""
+        if has_complex_op or is_transform(dag):
             self.workload_keys.append(workload_key)
 
 
-def _workload_keys(function: relay.Function, target: tvm.target.Target) -> list[str]:
-    """Return the workload key of a fused function, in a list that is empty if it has no task.
+def workload_key(function: relay.Function, target: tvm.target.Target) -> str | None:
+    """Return the workload key of a fused function, None if it has no task.
 
     The query is what registers the workload with TVM.
     """
@@ -132,7 +142,7 @@ def _workload_keys(function: relay.Function, target: tvm.target.Target) -> list[
     queried = _QueriedTasks()
     with queried, target, context:
         rewrite()(relay.transform.InferType()(mod))
-    return queried.workload_keys
+    return next(iter(queried.workload_keys), None)
 
 
 def _calls_primitive(expr: Any) -> bool:

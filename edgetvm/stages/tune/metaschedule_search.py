@@ -7,9 +7,9 @@ from tvm.meta_schedule.cost_model.xgb_model import XGBConfig
 
 from edgetvm.records import MetaScheduleStore
 from edgetvm.stages.build.metaschedule_records import (
+    metaschedule_key,
     metaschedule_record,
     metaschedule_target,
-    workload_key,
     workload_line,
 )
 from edgetvm.stages.build.tasks import NetworkTask
@@ -50,7 +50,7 @@ class MetaScheduleSearch:
 
     def take_up(self) -> list[tuple[int, float | None]]:
         """Take up the records of the store; each task's are rebuilt when its first round begins."""
-        places = {workload_key(task): place for place, task in enumerate(self._tasks)}
+        places = {metaschedule_key(task): place for place, task in enumerate(self._tasks)}
         restored = []
         for record in self._store.read():
             place = places.get(record.workload_key)

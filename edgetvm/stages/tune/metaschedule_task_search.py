@@ -208,7 +208,9 @@ def _by_other_rules(schedule: tir.Schedule, block: Any) -> list[tir.Schedule]:
 
 for _rule in (
     "meta_schedule.adaptive_pool_avg",
+    "meta_schedule.adaptive_pool_max",
     "meta_schedule.pool_avg",
+    "meta_schedule.pool_max",
     "conv2d_nhwc_winograd_data_pack",
     "conv2d_nhwc_winograd_inverse",
 ):

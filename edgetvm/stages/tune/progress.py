@@ -45,7 +45,12 @@ class TuningProgress:
     @property
     def is_settled(self) -> bool:
         """Whether no task promises anything more."""
-        return all(task.exhausted for task in self.tasks)
+        return not any(task.is_open for task in self.tasks)
+
+    @property
+    def untried(self) -> int:
+        """Number of tasks that the network runs and that have no trial."""
+        return sum(task.count > 0 and task.trials == 0 for task in self.tasks)
 
     @contextmanager
     def clocked(self, part: str) -> Iterator[None]:

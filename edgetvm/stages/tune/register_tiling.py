@@ -13,6 +13,7 @@ from math import prod
 from tvm import auto_scheduler
 from tvm.auto_scheduler.loop_state import StateObject
 
+from edgetvm.stages.export.winograd_schedules import is_transform, transform_states
 from edgetvm.stages.tune.loop_nest import LoopNest
 from edgetvm.stages.tune.tiling import Tiling, schedule_tiling
 
@@ -48,10 +49,16 @@ def tiled_states(task: auto_scheduler.SearchTask) -> Iterator[StateObject]:
     """Yield the schedules of `task`, the likely best first; none for tasks of other kinds.
 
     A task qualifies if it runs on a CPU and has one reduction, whose result goes through
-    elementwise operators only.
+    elementwise operators only, or if it is one of Winograd's transforms.
     """
+    if task.target.kind.name != "llvm":
+        return
+    if is_transform(task.compute_dag):
+        for is_parallel in {int(task.hardware_params.num_cores) > 1, False}:
+            yield from transform_states(task.compute_dag, is_parallel=is_parallel)
+        return
     nest = LoopNest.of(task.compute_dag)
-    if nest is None or task.target.kind.name != "llvm":
+    if nest is None:
         return
     for tiling in tilings(nest, task.hardware_params):
         yield schedule_tiling(nest, tiling)

@@ -32,6 +32,8 @@ class TaskState:
     Attributes
     ----------
     kind : tasks of one kind compute the same on other shapes.
+    count : how often the network runs it; 0 if only another form of the network has it, which is
+        slower as far as is known.
     trials : trials so far, failed ones and those of earlier runs included.
     best_s : best time, seconds; None before the first valid trial.
     improved_at : trials when it last became faster by more than `GAIN_NOTED`.
@@ -48,6 +50,11 @@ class TaskState:
     improved_at: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
     exhausted: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more trials may make the network faster."""
+        return not self.exhausted and (self.count > 0 or self.trials == 0)
 
     @property
     def flop_per_s(self) -> float:
@@ -70,12 +77,12 @@ class TaskState:
 
 
 def next_task(tasks: Sequence[TaskState], busy: int | None = None) -> int | None:
-    """Return the index of the task to tune next, None if all are exhausted.
+    """Return the index of the task to tune next, None if none is open.
 
     Tasks without any trial come first, the ones that compute most before the others. The task at
     `busy` has a round under way and is passed over.
     """
-    open_tasks = [i for i, task in enumerate(tasks) if not task.exhausted and i != busy]
+    open_tasks = [i for i, task in enumerate(tasks) if task.is_open and i != busy]
     untouched = [index for index in open_tasks if tasks[index].trials == 0]
     if untouched:
         return max(untouched, key=lambda index: tasks[index].count * tasks[index].flop)
@@ -133,8 +140,9 @@ def _mixed_gain_s(state: TaskState, hoped_s: float) -> float:
 def network_latency_s(tasks: Sequence[TaskState]) -> float | None:
     """Return the sum of all tasks' best times, each as often as the network runs it.
 
-    None while a task has no valid trial. Operators without a task are not in it.
+    None while a task that it runs has no valid trial. Operators without a task are not in it.
     """
-    if any(task.best_s is None for task in tasks):
+    used = [task for task in tasks if task.count]
+    if any(task.best_s is None for task in used):
         return None
-    return sum(task.count * (task.best_s or 0.0) for task in tasks)
+    return sum(task.count * (task.best_s or 0.0) for task in used)

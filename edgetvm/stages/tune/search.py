@@ -12,6 +12,7 @@ from tvm import auto_scheduler
 from tvm.auto_scheduler.loop_state import StateObject
 
 from edgetvm.stages.build.tasks import NetworkTask
+from edgetvm.stages.export.winograd_schedules import is_transform
 from edgetvm.stages.tune.register_tiling import tiled_states
 from edgetvm.stages.tune.transfer import KnownSchedules
 
@@ -101,6 +102,8 @@ class TaskSearch:
 
     def _searched(self, count: int) -> list[StateObject]:
         """Return what evolution finds, and a few samples at random."""
+        if is_transform(self._task.compute_dag):
+            return []
         sampled = list(self._policy.sample_initial_population())
         by_chance = self._random.sample(sampled, len(sampled))
         by_model_count = count - round(count * RANDOM_SHARE)

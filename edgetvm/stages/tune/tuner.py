@@ -1,7 +1,7 @@
 """The tuning run: rounds of search, build, measure and learn over a network's tasks."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from statistics import fmean
@@ -27,6 +27,8 @@ PATIENCE_TRIALS = 6 * ROUND_TRIALS
 USUAL_PACE_S = 0.5
 """Seconds a trial takes, before the run knows better."""
 
+Uses = Callable[[Mapping[str, float]], Mapping[str, int]]
+
 
 @dataclass(frozen=True)
 class _Round:
@@ -47,6 +49,8 @@ class Tuner:
     ----------
     searches : one, or several, between which each task's rounds are divided.
     on_change : called after each trial and at each change of task.
+    uses : says from the best times of workloads, seconds by key, how often the network in its
+        fastest form runs each; without it a task's own count stands.
     """
 
     def __init__(
@@ -55,10 +59,13 @@ class Tuner:
         searches: Sequence[Search],
         tools: Tools,
         on_change: Callable[[TuningProgress], None],
+        uses: Uses | None = None,
     ) -> None:
+        self._tasks = tasks
         self._searches = searches
         self._tools = tools
         self._on_change = on_change
+        self._uses = uses
         self._stopped = False
         states, *self._histories = ([_untried(task) for task in tasks] for _ in [None, *searches])
         self.progress = TuningProgress(states, trials_planned=0, started_s=time.monotonic())
@@ -74,6 +81,7 @@ class Tuner:
             for history in self._histories_of(place):
                 history.end_round()
             self._end_round(place)
+        self._count_uses()
 
     def stop(self) -> None:
         """Ask the run to end after the trial that is being measured."""
@@ -151,7 +159,12 @@ class Tuner:
             if progress.trials:
                 pace_s = (now_s - progress.started_s) / progress.trials
             left = min(left, max(1, int((progress.deadline_s - now_s) / pace_s) - under_way))
-        untouched = sum(state.trials == 0 for states in self._histories for state in states)
+        untouched = sum(
+            history.trials == 0 and not history.exhausted
+            for place, state in enumerate(progress.tasks)
+            if state.is_open
+            for history in self._histories_of(place)
+        )
         share = left // untouched if untouched else left
         return min(left, max(1, min(ROUND_TRIALS, share)))
 
@@ -173,6 +186,7 @@ class Tuner:
                     break
         history.end_round()
         self._end_round(current.place)
+        self._count_uses()
         self._fail_without_candidate(state)
         with self.progress.clocked("learn"):
             search.learn(current.place)
@@ -198,6 +212,15 @@ class Tuner:
             kind = FAILURE_NAMES.get(int(error_no), "unknown")
             self.progress.failures[kind] += 1
             self.progress.first_reasons.setdefault(kind, error)
+
+    def _count_uses(self) -> None:
+        """Give each task its weight in what is now the network's fastest form."""
+        if self._uses is None:
+            return
+        pairs = list(zip(self._tasks, self.progress.tasks, strict=True))
+        uses = self._uses({t.workload_key: s.best_s for t, s in pairs if s.best_s is not None})
+        for task, state in pairs:
+            state.count = uses.get(task.workload_key, 0)
 
     def _fail_without_candidate(self, state: TaskState) -> None:
         """Raise if `state` has nothing valid after so many trials; no bundle could be whole."""
