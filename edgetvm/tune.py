@@ -218,26 +218,24 @@ def _searches(build: "NetworkBuild", stores: _Stores, options: TuneOptions) -> "
     from edgetvm.stages.tune.metaschedule_search import MetaScheduleSearch
     from edgetvm.stages.tune.relatives import cost_model_of, nearest_cost_model
 
+    tasks, seed, cores = build.forms.tasks, build.network.recipe.seed, usable_cores()
     searches: list[Search] = []
     if options.uses(AUTO_SCHEDULER):
         store = stores.auto_scheduler
-        seed = build.network.recipe.seed + len(store.read_lines())
         logs = store.path.parent.parent
         beginning = nearest_cost_model(logs, store)
-        model = CostModel(cost_model_of(store), beginning, usable_cores(), seed)
-        search = AutoSchedulerSearch(build.forms.tasks, store, model, seed)
+        seed += len(store.read_lines())
+        model = CostModel(cost_model_of(store), beginning, cores, seed)
+        search = AutoSchedulerSearch(tasks, store, model, seed)
         for lines in lines_of_other_stores(logs, store):
             search.take_hints(lines)
         if beginning is not None:
             notes.print(f"took up the cost model of {beginning.parent.name}")
         searches.append(search)
     if options.uses(METASCHEDULE):
-        seed = build.network.recipe.seed + len(stores.metaschedule.read())
-        searches.append(
-            MetaScheduleSearch(
-                build.forms.tasks, stores.metaschedule, build.threads, usable_cores(), seed
-            )
-        )
+        theirs = stores.metaschedule
+        seed += len(theirs.read())
+        searches.append(MetaScheduleSearch(tasks, theirs, build.threads, cores, seed))
     return searches
 
 
