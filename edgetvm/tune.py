@@ -15,7 +15,7 @@ from edgetvm.errors import RecordError
 from edgetvm.host_cpu import usable_cores
 from edgetvm.paths import DataFolders, find_data_folders
 from edgetvm.recipe import list_recipes
-from edgetvm.records import RecordStore, lines_of_other_stores
+from edgetvm.records import RecordStore, lines_of_other_stores, store_folder
 from edgetvm.target_profile import list_target_profiles
 from edgetvm.tuning_display import TuningDisplay, print_tuning_summary
 
@@ -38,6 +38,7 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
     weights: Path | None = None
     weights_from: str | None = None
     input_shape: tuple[int, ...] | None = None
+    flush_cache: bool = False
     drop_bad_records: bool = False
 
 
@@ -55,6 +56,9 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.option("--weights-from", metavar="SOURCE", help="Whose keys it has, such as torchvision.")
 @click.option("--input-shape", type=Shape(), help="Input of a network of your own.")
+@click.option(
+    "--flush-cache", is_flag=True, help="Measure candidates with weights from memory, apart."
+)
 @click.option("--drop-bad-records", is_flag=True, help="Move unreadable record lines away.")
 @click.option("--list", "list_only", is_flag=True, help="List models and targets, and stop.")
 @click.version_option(__version__)
@@ -101,7 +105,8 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
 
     profile = resolve_target(options.target, folders.profiles)
     threads = options.threads or profile.cores
-    store = RecordStore(folders.tuning_logs / profile.name, threads)
+    folder = store_folder(folders.tuning_logs, profile.name, flushed=options.flush_cache)
+    store = RecordStore(folder, threads)
     lines = store.open(profile.tvm_target, TVM_VERSION, drop_bad=options.drop_bad_records)
     with ExitStack() as stack:
         with notes.status("loading the network"):
@@ -140,7 +145,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             error = check_on_device(address, tuned, build)
         if build.is_tuned:
             with notes.status("measuring tuned against untuned"):
-                build.latency = break_down(address, build, tuned)
+                build.latency = break_down(address, build, tuned, flushed=options.flush_cache)
             if not build.latency.is_faster_tuned:
                 build.fall_back_to_untuned()
         with notes.status("writing the bundle"):
@@ -172,7 +177,8 @@ def _tune(
     display = TuningDisplay(notes)
     spare_cores = usable_cores() - (build.threads if options.rpc is None else 0)
     with CandidateBuilder(spare_cores or usable_cores(), has_own_core=spare_cores > 0) as builder:
-        tools = Tools(builder, CandidateTimer(address, build.threads), store)
+        timer = CandidateTimer(address, build.threads, flush_cache=options.flush_cache)
+        tools = Tools(builder, timer, store)
         seed = build.network.recipe.seed + len(lines)
         beginning = nearest_cost_model(store.path.parent.parent, store)
         model = CostModel(cost_model_of(store), beginning, usable_cores(), seed)
