@@ -82,8 +82,9 @@ class LatencyBreakdown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     Attributes
     ----------
-    estimate_s : sum of the tasks' best times, each as often as it runs: alone, caches warm. None
-        if a task has no record.
+    estimate_s : sum of the tasks' best times, each as often as it runs, alone. None if a task has
+        no record.
+    estimate_flushed : whether these were measured with a flushed cache, not a warm one.
     task_operators_s : the same operators within the network.
     layout_transforms, layout_transforms_s : operators that only change a layout, and their time.
     other_operators, other_operators_s : the rest of the operators that have no task.
@@ -91,6 +92,7 @@ class LatencyBreakdown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """
 
     estimate_s: float | None
+    estimate_flushed: bool = False
     task_operators_s: float
     layout_transforms: int
     layout_transforms_s: float

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
@@ -16,8 +16,8 @@ from edgetvm.host_cpu import usable_cores
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.paths import DataFolders, find_data_folders
 from edgetvm.recipe import list_recipes
-from edgetvm.records import MetaScheduleStore, RecordStore, lines_of_other_stores
-from edgetvm.target_profile import list_target_profiles
+from edgetvm.records import MetaScheduleStore, RecordStore, store_folder
+from edgetvm.target_profile import TargetProfile, list_target_profiles
 from edgetvm.tuning_display import TuningDisplay, print_tuning_summary
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
     weights: Path | None = None
     weights_from: str | None = None
     input_shape: tuple[int, ...] | None = None
+    flush_cache: bool = False
     drop_bad_records: bool = False
     tuner: str = AUTO_SCHEDULER
 
@@ -73,6 +74,9 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.option("--weights-from", metavar="SOURCE", help="Whose keys it has, such as torchvision.")
 @click.option("--input-shape", type=Shape(), help="Input of a network of your own.")
+@click.option(
+    "--flush-cache", is_flag=True, help="Measure candidates with weights from memory, apart."
+)
 @click.option("--drop-bad-records", is_flag=True, help="Move unreadable record lines away.")
 @click.option("--list", "list_only", is_flag=True, help="List models and targets, and stop.")
 @click.version_option(__version__)
@@ -118,11 +122,8 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
 
     profile = resolve_target(options.target, folders.profiles)
     threads = options.threads or profile.cores
-    stores = _Stores(folders.tuning_logs / profile.name, threads)
+    stores = _open_stores(options, folders, profile, threads)
     store = stores.auto_scheduler
-    store.open(profile.tvm_target, TVM_VERSION, drop_bad=options.drop_bad_records)
-    if options.uses(METASCHEDULE):
-        stores.metaschedule.open(drop_bad=options.drop_bad_records)
     with ExitStack() as stack:
         with notes.status("loading the network"):
             network = resolve_network(
@@ -159,7 +160,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             error = check_on_device(address, tuned, build)
         if build.is_tuned:
             with notes.status("measuring tuned against untuned"):
-                build.latency = break_down(address, build, tuned)
+                build.latency = break_down(address, build, tuned, flushed=options.flush_cache)
             if not build.latency.is_faster_tuned:
                 build.fall_back_to_untuned()
         with notes.status("writing the bundle"):
@@ -174,12 +175,25 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     return bundle
 
 
-class _Stores:
+class _Stores(NamedTuple):
     """Both tuners' records of one target at one thread count."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        self.auto_scheduler = RecordStore(folder, threads)
-        self.metaschedule = MetaScheduleStore(folder, threads)
+    auto_scheduler: RecordStore
+    metaschedule: MetaScheduleStore
+
+
+def _open_stores(
+    options: TuneOptions, folders: DataFolders, profile: TargetProfile, threads: int
+) -> _Stores:
+    from edgetvm.stages.host_target import TVM_VERSION
+
+    folder = store_folder(folders.tuning_logs, profile.name, flushed=options.flush_cache)
+    stores = _Stores(RecordStore(folder, threads), MetaScheduleStore(folder, threads))
+    drop_bad = options.drop_bad_records
+    stores.auto_scheduler.open(profile.tvm_target, TVM_VERSION, drop_bad=drop_bad)
+    if options.uses(METASCHEDULE):
+        stores.metaschedule.open(drop_bad=drop_bad)
+    return stores
 
 
 def _build_tuned(build: "NetworkBuild", stores: _Stores, options: TuneOptions) -> Path:
@@ -201,10 +215,10 @@ def _tune(
     display = TuningDisplay(notes)
     spare_cores = usable_cores() - (build.threads if options.rpc is None else 0)
     with CandidateBuilder(spare_cores or usable_cores(), has_own_core=spare_cores > 0) as builder:
-        tools = Tools(builder, CandidateTimer(address, build.threads))
+        timer = CandidateTimer(address, build.threads, flush_cache=options.flush_cache)
         with notes.status("taking up earlier records"):
             forms, searches = build.forms, _searches(build, stores, options)
-            tuner = Tuner(forms.tasks, searches, tools, display.update, forms.uses)
+            tuner = Tuner(forms.tasks, searches, Tools(builder, timer), display.update, forms.uses)
             tuner.take_up()
         if tuner.progress.resumed:
             notes.print(f"took up {tuner.progress.resumed} records of earlier runs")
@@ -213,24 +227,15 @@ def _tune(
 
 
 def _searches(build: "NetworkBuild", stores: _Stores, options: TuneOptions) -> "list[Search]":
-    from edgetvm.stages.tune.auto_scheduler_search import AutoSchedulerSearch
-    from edgetvm.stages.tune.cost_model import CostModel
+    from edgetvm.stages.tune.auto_scheduler_search import begin_auto_scheduler_search
     from edgetvm.stages.tune.metaschedule_search import MetaScheduleSearch
-    from edgetvm.stages.tune.relatives import cost_model_of, nearest_cost_model
 
     tasks, seed, cores = build.forms.tasks, build.network.recipe.seed, usable_cores()
     searches: list[Search] = []
     if options.uses(AUTO_SCHEDULER):
-        store = stores.auto_scheduler
-        logs = store.path.parent.parent
-        beginning = nearest_cost_model(logs, store)
-        seed += len(store.read_lines())
-        model = CostModel(cost_model_of(store), beginning, cores, seed)
-        search = AutoSchedulerSearch(tasks, store, model, seed)
-        for lines in lines_of_other_stores(logs, store):
-            search.take_hints(lines)
-        if beginning is not None:
-            notes.print(f"took up the cost model of {beginning.parent.name}")
+        search, model = begin_auto_scheduler_search(tasks, stores.auto_scheduler, cores, seed)
+        if model is not None:
+            notes.print(f"took up the cost model of {model.parent.name}")
         searches.append(search)
     if options.uses(METASCHEDULE):
         theirs = stores.metaschedule

@@ -159,8 +159,9 @@ def print_latency(console: Console, latency: LatencyBreakdown, threads: int) -> 
     ]
     within = ("operators with a task, within the network", latency.task_operators_s)
     if latency.estimate_s is not None:
+        cache = "with a flushed cache" if latency.estimate_flushed else "from the cache"
         table.add_row(
-            "estimate: the tasks' best times, alone and from the cache",
+            f"estimate: the tasks' best times, alone and {cache}",
             format_latency(latency.estimate_s),
         )
     for what, seconds in (within, *rows):

@@ -55,6 +55,20 @@ def wait_for_records(project: DataFolders, process: "subprocess.Popen[str]", cou
 
 
 @pytest.mark.slow
+def test_candidates_measured_with_a_flushed_cache_have_a_store_of_their_own(
+    project: DataFolders, invoke: Invoke
+) -> None:
+    tuned = invoke(tune, *TUNE_TINY, "--trials", "12", "--flush-cache")
+    assert tuned.exit_code == 0, tuned.stderr
+    assert "alone and with a flushed cache" in tuned.stdout
+    assert the_store(project).path.parent.name.endswith(".flushed")
+    assert "GFLOP/s" in invoke(records, "best", "--target", "host.flushed").stdout
+    verified = invoke(records, "verify", "--target", "host.flushed")
+    assert verified.exit_code == 0, verified.stderr
+    assert invoke(records, "best", "--target", "host").exit_code == 2
+
+
+@pytest.mark.slow
 def test_tune_deploy_compare(project: DataFolders, invoke: Invoke) -> None:
     tuned = invoke(tune, *TUNE_TINY, "--trials", "12")
     assert tuned.exit_code == 0, tuned.stderr

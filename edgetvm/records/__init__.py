@@ -12,11 +12,20 @@ Below ``tuning_logs/<target>``:
     The definition of each workload, without which a record, which names its workload by a hash,
     can be rebuilt beside its network only. The same for every number of threads.
 
+``<target>.flushed`` has the same of candidates that were measured with a flushed cache.
+
 Nothing here imports TVM.
 """
 
 from edgetvm.records.metaschedule_store import MetaScheduleStore
-from edgetvm.records.store import RecordStore, lines_of_other_stores
+from edgetvm.records.store import RecordStore, lines_of_other_stores, store_folder
 from edgetvm.records.workload_file import Workload, WorkloadFile
 
-__all__ = ["MetaScheduleStore", "RecordStore", "Workload", "WorkloadFile", "lines_of_other_stores"]
+__all__ = [
+    "MetaScheduleStore",
+    "RecordStore",
+    "Workload",
+    "WorkloadFile",
+    "lines_of_other_stores",
+    "store_folder",
+]

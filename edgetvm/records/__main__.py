@@ -17,7 +17,7 @@ from edgetvm.records import RecordStore
 from edgetvm.records.compaction import compact as compacted
 from edgetvm.records.line import workload_key_of
 from edgetvm.records.merging import merge_into, read_foreign
-from edgetvm.records.store import find_store, list_stores, stores_of
+from edgetvm.records.store import FLUSHED, find_store, list_stores, stores_of
 from edgetvm.records.summary import WorkloadSummary, summarise_store, summarise_workloads
 from edgetvm.records_display import note_undefined, print_stores, print_verdicts, print_workloads
 
@@ -160,7 +160,7 @@ def merge(files: tuple[Path, ...], target: str, threads: int | None) -> None:
     for file in files:
         foreign = read_foreign(file)
         store = RecordStore(
-            find_data_folders().tuning_logs / profile.name, threads or foreign.threads
+            find_data_folders().tuning_logs / _folder_name(target), threads or foreign.threads
         )
         store.check_provenance(profile.tvm_target, TVM_VERSION)
         foreign.check_origin(full_target(profile.tvm_target), store.threads, TVM_VERSION)
@@ -221,7 +221,8 @@ def _find_store(target: str, threads: int | None) -> RecordStore:
 
 def _folder_name(target: str) -> str:
     """Return the folder of a target's records; ``host`` goes by the CPU's name."""
-    return _profile(target).name if target == "host" else target
+    name = target.removesuffix(FLUSHED)
+    return target if name != "host" else target.replace(name, _profile(name).name)
 
 
 def _profile(target: str) -> "TargetProfile":
@@ -229,10 +230,10 @@ def _profile(target: str) -> "TargetProfile":
     require_host_packages()
     from edgetvm.stages.host_target import detect_host_profile, resolve_target
 
-    host = detect_host_profile()
-    if target in ("host", host.name):
+    host, name = detect_host_profile(), target.removesuffix(FLUSHED)
+    if name in ("host", host.name):
         return host
-    return resolve_target(target, find_data_folders().profiles)
+    return resolve_target(name, find_data_folders().profiles)
 
 
 if __name__ == "__main__":

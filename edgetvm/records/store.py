@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # it loads NumPy, which a store does without
 
 SCHEMA_VERSION = 1
 
+FLUSHED = ".flushed"
+"""Ending of the folders of :func:`store_folder`."""
+
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A machine that contributed records; no name, so that stores can be shared."""
@@ -161,6 +164,17 @@ class RecordStore:
     def reject_bad_lines(self) -> int:
         """Move every line that is no record to ``.rejected``; return how many."""
         return self._lines.reject_bad_lines()
+
+
+def store_folder(tuning_logs: Path, target: str, *, flushed: bool = False) -> Path:
+    """Return the folder of a target's stores.
+
+    Parameters
+    ----------
+    flushed : the stores of candidates that were measured with a flushed cache, whose times cannot
+        be compared with the others.
+    """
+    return tuning_logs / (target + FLUSHED if flushed else target)
 
 
 def list_stores(tuning_logs: Path) -> list[RecordStore]:

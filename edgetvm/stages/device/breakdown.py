@@ -25,8 +25,14 @@ PROFILES = 7
 """Runs of which each operator's median is taken."""
 
 
-def break_down(address: Address, build: NetworkBuild, tuned: Path) -> LatencyBreakdown:
+def break_down(
+    address: Address, build: NetworkBuild, tuned: Path, *, flushed: bool = False
+) -> LatencyBreakdown:
     """Time the libraries in turn on the device at `address`, and the tuned one's operators.
+
+    Parameters
+    ----------
+    flushed : whether the tasks' best times were measured with a flushed cache.
 
     Raises
     ------
@@ -40,6 +46,7 @@ def break_down(address: Address, build: NetworkBuild, tuned: Path) -> LatencyBre
     transforms_s = [s for name, s in operators if name.endswith("fused_layout_transform")]
     return LatencyBreakdown(
         estimate_s=build.estimate_s,
+        estimate_flushed=flushed,
         task_operators_s=sum(tasks_s),
         layout_transforms=len(transforms_s),
         layout_transforms_s=sum(transforms_s),

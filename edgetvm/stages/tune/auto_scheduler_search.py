@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tvm import auto_scheduler
 
-from edgetvm.records import RecordStore
+from edgetvm.records import RecordStore, lines_of_other_stores
 from edgetvm.stages.build.records import Record, cost_s, parse_records, record_line
 from edgetvm.stages.build.tasks import NetworkTask
 from edgetvm.stages.tune.cost_model import CostModel
+from edgetvm.stages.tune.relatives import cost_model_of, nearest_cost_model
 from edgetvm.stages.tune.search import TaskSearch
 from edgetvm.stages.tune.tools import Outcome
 from edgetvm.stages.tune.transfer import KnownSchedules
@@ -83,3 +85,26 @@ class AutoSchedulerSearch:
     def save(self) -> None:
         """Write the cost model."""
         self._model.save()
+
+
+def begin_auto_scheduler_search(
+    tasks: Sequence[NetworkTask], store: RecordStore, cores: int, seed: int
+) -> tuple[AutoSchedulerSearch, Path | None]:
+    """Set a search up with what other stores and earlier runs have left for it, but records.
+
+    Parameters
+    ----------
+    cores : that training the cost model may use.
+
+    Returns
+    -------
+    The search, and the file of the cost model that it goes on from, None if there is none.
+    """
+    logs = store.path.parent.parent
+    beginning = nearest_cost_model(logs, store)
+    seed += len(store.read_lines())
+    model = CostModel(cost_model_of(store), beginning, cores, seed)
+    search = AutoSchedulerSearch(tasks, store, model, seed)
+    for lines in lines_of_other_stores(logs, store):
+        search.take_hints(lines)
+    return search, beginning

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from statistics import median
 
 import tvm
 from tvm.auto_scheduler.measure import MeasureErrorNo
@@ -27,6 +28,9 @@ HOPELESS_FACTOR = 1.5
 SETTLED_S = 0.1
 """A first run as long as this is hardly longer than the others will be."""
 
+FLUSHED_RUNS = 9
+"""Runs of which the median is taken if the cache is flushed before each."""
+
 LONG_S = 1.0
 """A candidate that runs as long as this is run once: six times over it may outlast its session."""
 
@@ -34,13 +38,19 @@ LONG_S = 1.0
 class CandidateTimer:
     """Times candidates on the device at `address` with `threads` threads.
 
+    Parameters
+    ----------
+    flush_cache : throw all arguments but the first, which are weights and the output, out of the
+        device's caches before each run. Else they stay there, as far as they fit.
+
     A candidate that crashes or hangs costs its session, not the round: the rest goes on in a new
     one.
     """
 
-    def __init__(self, address: Address, threads: int) -> None:
+    def __init__(self, address: Address, threads: int, *, flush_cache: bool = False) -> None:
         self._address = address
         self._threads = threads
+        self._flush_cache = flush_cache
 
     def time(
         self, candidates: list[BuiltCandidate], best_s: float | None
@@ -62,7 +72,7 @@ class CandidateTimer:
                 timeout_s = SESSION_TIMEOUT_S + TRIAL_TIMEOUT_S * left
                 session = DeviceSession(self._address, self._threads, timeout_s)
             try:
-                costs = _time_candidate(session, candidate, best_s)
+                costs = _time_candidate(session, candidate, best_s, flush_cache=self._flush_cache)
                 best_s = min([*costs, best_s or math.inf])
                 yield costs, MeasureErrorNo.NO_ERROR, ""
             except tvm.TVMError as err:
@@ -76,7 +86,7 @@ class CandidateTimer:
 
 
 def _time_candidate(
-    session: DeviceSession, candidate: BuiltCandidate, best_s: float | None
+    session: DeviceSession, candidate: BuiltCandidate, best_s: float | None, *, flush_cache: bool
 ) -> list[float]:
     assert candidate.library is not None
     module = session.load_library(candidate.library)
@@ -86,9 +96,9 @@ def _time_candidate(
         # Memory as it comes may hold denormal numbers, which are slow on many CPUs.
         fill(argument)
 
-    def seconds(number: int, repeat: int) -> list[float]:
+    def seconds(number: int, repeat: int, before_each: str = "") -> list[float]:
         evaluator = module.time_evaluator(
-            module.entry_name, session.cpu, number=number, repeat=repeat
+            module.entry_name, session.cpu, number=number, repeat=repeat, f_preproc=before_each
         )
         return [float(value) for value in evaluator(*arguments).results]
 
@@ -99,4 +109,7 @@ def _time_candidate(
     glance = seconds(number=max(1, math.ceil(GLANCE_S / first)), repeat=2)
     if best_s is not None and min(glance) > HOPELESS_FACTOR * best_s:
         return [min(glance)]
+    if flush_cache:
+        runs = seconds(number=1, repeat=FLUSHED_RUNS, before_each="cache_flush_cpu_non_first_arg")
+        return [median(runs)]
     return seconds(number=max(1, math.ceil(MIN_REPEAT_S / min(glance))), repeat=REPEATS)

@@ -27,6 +27,10 @@ RETRAIN_SHARE = 0.2
 RETRAIN_LEAST = 16
 """It takes at least so many new records, once there is a model."""
 
+EXPERIENCE = 1000
+"""With so many records it orders a new workload's candidates better than the rules of
+`register_tiling` do."""
+
 STOPPING_ROUNDS = 50
 """Trees are added until so many of them have not improved the fit."""
 
@@ -62,6 +66,11 @@ class CostModel(auto_scheduler.XGBModel):  # type: ignore[misc]
     def is_restored(self) -> bool:
         """Whether it goes on from earlier runs."""
         return self._earlier is not None
+
+    @property
+    def is_experienced(self) -> bool:
+        """Whether it has seen enough to be trusted with workloads that it has not seen."""
+        return self.is_restored or self._trained_on >= EXPERIENCE
 
     def learn(self, records: list[Record]) -> None:
         """Take up new records; the model is trained again when there are enough of them."""

@@ -33,8 +33,11 @@ POPULATION = 32
 
 GENERATIONS = 2
 
+SEARCHED = 16
+"""Candidates that are searched for at a time: evolution takes longer than measuring fewer."""
+
 RANDOM_SHARE = 0.1
-"""Part of each round that is taken from the samples at random."""
+"""Part of these that is taken from the samples at random."""
 
 SAMPLED = 16
 """Fresh samples of each round, with the elite the start of its evolution."""
@@ -85,6 +88,7 @@ class MetaScheduleTaskSearch:
         self._seed = seed
         self._random = random.Random(seed)  # noqa: S311 - a search, not a secret
         self._measured: set[bytes] = set()
+        self._found: list[MetaScheduleCandidate] = []
         self._elite: list[tuple[float, tir.Schedule]] = []
         self._new: list[tuple[tir.Schedule, list[float]]] = []
         self._earlier: list[MetaScheduleRecord] = []
@@ -118,6 +122,14 @@ class MetaScheduleTaskSearch:
         Fewer, or none, mean that the space is all but exhausted.
         """
         strategy = self._begin()
+        missing = count - len(self._found)
+        if missing > 0:
+            self._found += self._search(strategy, max(missing, SEARCHED))
+        chosen, self._found = self._found[:count], self._found[count:]
+        return chosen
+
+    def _search(self, strategy: EvolutionarySearch, count: int) -> list[MetaScheduleCandidate]:
+        """Return what evolution finds, and a few samples at random."""
         sampled = list(_sample(strategy, max(SAMPLED, count)))
         self._random.shuffle(sampled)
         by_model = count - round(count * RANDOM_SHARE)

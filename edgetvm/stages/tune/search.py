@@ -13,6 +13,7 @@ from tvm.auto_scheduler.loop_state import StateObject
 
 from edgetvm.stages.build.tasks import NetworkTask
 from edgetvm.stages.export.winograd_schedules import is_transform
+from edgetvm.stages.tune.cost_model import CostModel
 from edgetvm.stages.tune.register_tiling import tiled_states
 from edgetvm.stages.tune.transfer import KnownSchedules
 
@@ -33,6 +34,12 @@ KNOWN_SHARE = 0.3
 ELITE = 32
 """Best measured candidates that enter each evolution."""
 
+RANKED = 16
+"""As many known schedules, and laid-out ones, the cost model chooses from without evolution."""
+
+SEARCHED_LEAST = 8
+"""Rounds of fewer candidates are chosen so: evolving a generation takes longer than they do."""
+
 
 class TaskSearch:
     """Proposes candidates for one task and remembers what was measured.
@@ -48,7 +55,7 @@ class TaskSearch:
     def __init__(
         self,
         task: NetworkTask,
-        model: auto_scheduler.XGBModel,
+        model: CostModel,
         known: list[KnownSchedules],
         seed: int,
     ) -> None:
@@ -93,12 +100,26 @@ class TaskSearch:
         if self._tiled is None:
             self._tiled = list(tiled_states(self._task))
         known = chain.from_iterable(store.fitted(self._task) for store in self._known)
-        chosen = self._unseen(known, max(1, round(KNOWN_SHARE * count)))
-        if is_first_round:
-            chosen += self._unseen(self._tiled, count - len(chosen))
+        chosen: list[StateObject] = []
+        if self._model.is_experienced and (is_first_round or count < SEARCHED_LEAST):
+            chosen = self._unseen(self._ranked(known, self._tiled), count)
+        else:
+            chosen = self._unseen(known, max(1, round(KNOWN_SHARE * count)))
+            if is_first_round:
+                chosen += self._unseen(self._tiled, count - len(chosen))
         if not chosen or (len(chosen) < count and not is_first_round):
             chosen += self._searched(count - len(chosen))
         return [auto_scheduler.MeasureInput(self._task, state) for state in chosen]
+
+    def _ranked(self, *sources: Iterable[StateObject]) -> list[StateObject]:
+        """Sort the next untried states of all `sources` by what the cost model expects of them."""
+        pool: list[StateObject] = []
+        for states in sources:
+            untried = (s for s in map(self._bounded, states) if str(s) not in self._measured)
+            pool += islice(untried, RANKED)
+        scores = self._model.predict(self._task, pool) if pool else []
+        order = sorted(range(len(pool)), key=lambda place: -scores[place])
+        return [pool[place] for place in order]
 
     def _searched(self, count: int) -> list[StateObject]:
         """Return what evolution finds, and a few samples at random."""

@@ -24,6 +24,9 @@ FRUITLESS_TRIALS = 2 * ROUND_TRIALS
 PATIENCE_TRIALS = 6 * ROUND_TRIALS
 """A search leaves a task alone once so many of its trials have not made it faster."""
 
+SHORTEST_ROUND = 2
+"""Trials of the rounds in which a small budget ends."""
+
 USUAL_PACE_S = 0.5
 """Seconds a trial takes, before the run knows better."""
 
@@ -150,7 +153,7 @@ class Tuner:
         return None
 
     def _round_size(self, under_way: int) -> int:
-        """Shrink the first rounds of a small budget, so that each search of each task gets one."""
+        """Shrink the rounds of a small budget: each task gets one, and those that gain more."""
         progress = self.progress
         left = progress.trials_planned - progress.trials - under_way
         if progress.deadline_s is not None:
@@ -159,14 +162,11 @@ class Tuner:
             if progress.trials:
                 pace_s = (now_s - progress.started_s) / progress.trials
             left = min(left, max(1, int((progress.deadline_s - now_s) / pace_s) - under_way))
-        untouched = sum(
-            history.trials == 0 and not history.exhausted
-            for place, state in enumerate(progress.tasks)
-            if state.is_open
-            for history in self._histories_of(place)
-        )
-        share = left // untouched if untouched else left
-        return min(left, max(1, min(ROUND_TRIALS, share)))
+        untouched = sum(1 for state in progress.tasks if state.trials == 0)
+        if untouched:
+            share = left // untouched
+            return min(left, max(1, min(ROUND_TRIALS, share // 2)))
+        return min(left, max(SHORTEST_ROUND, min(ROUND_TRIALS, left // ROUND_TRIALS)))
 
     def _measure(self, current: _Round) -> None:
         state, search = self.progress.tasks[current.place], self._searches[current.search]
