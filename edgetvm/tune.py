@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -16,7 +16,7 @@ from edgetvm.host_cpu import usable_cores
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.paths import DataFolders, find_data_folders
 from edgetvm.recipe import list_recipes
-from edgetvm.records import MetaScheduleStore, RecordStore, store_folder
+from edgetvm.records import TunerStores, store_folder
 from edgetvm.target_profile import TargetProfile, list_target_profiles
 from edgetvm.tuning_display import TuningDisplay, print_tuning_summary
 
@@ -175,20 +175,13 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     return bundle
 
 
-class _Stores(NamedTuple):
-    """Both tuners' records of one target at one thread count."""
-
-    auto_scheduler: RecordStore
-    metaschedule: MetaScheduleStore
-
-
 def _open_stores(
     options: TuneOptions, folders: DataFolders, profile: TargetProfile, threads: int
-) -> _Stores:
+) -> TunerStores:
     from edgetvm.stages.host_target import TVM_VERSION
 
     folder = store_folder(folders.tuning_logs, profile.name, flushed=options.flush_cache)
-    stores = _Stores(RecordStore(folder, threads), MetaScheduleStore(folder, threads))
+    stores = TunerStores.of(folder, threads)
     drop_bad = options.drop_bad_records
     stores.auto_scheduler.open(profile.tvm_target, TVM_VERSION, drop_bad=drop_bad)
     if options.uses(METASCHEDULE):
@@ -196,7 +189,7 @@ def _open_stores(
     return stores
 
 
-def _build_tuned(build: "NetworkBuild", stores: _Stores, options: TuneOptions) -> Path:
+def _build_tuned(build: "NetworkBuild", stores: TunerStores, options: TuneOptions) -> Path:
     from edgetvm.stages.build.records import parse_records
 
     lines = stores.auto_scheduler.read_lines() if options.uses(AUTO_SCHEDULER) else []
@@ -205,7 +198,7 @@ def _build_tuned(build: "NetworkBuild", stores: _Stores, options: TuneOptions) -
 
 
 def _tune(
-    build: "NetworkBuild", address: "Address", stores: _Stores, options: TuneOptions
+    build: "NetworkBuild", address: "Address", stores: TunerStores, options: TuneOptions
 ) -> "TuningProgress":
     from edgetvm.stages.tune.candidate_build import CandidateBuilder
     from edgetvm.stages.tune.candidate_timing import CandidateTimer
@@ -226,7 +219,7 @@ def _tune(
             return tuner.run(options.trials or 0, options.budget_s)
 
 
-def _searches(build: "NetworkBuild", stores: _Stores, options: TuneOptions) -> "list[Search]":
+def _searches(build: "NetworkBuild", stores: TunerStores, options: TuneOptions) -> "list[Search]":
     from edgetvm.stages.tune.auto_scheduler_search import begin_auto_scheduler_search
     from edgetvm.stages.tune.metaschedule_search import MetaScheduleSearch
 

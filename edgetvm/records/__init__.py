@@ -19,11 +19,13 @@ Nothing here imports TVM.
 
 from edgetvm.records.metaschedule_store import MetaScheduleStore
 from edgetvm.records.store import RecordStore, lines_of_other_stores, store_folder
+from edgetvm.records.tuner_stores import TunerStores
 from edgetvm.records.workload_file import Workload, WorkloadFile
 
 __all__ = [
     "MetaScheduleStore",
     "RecordStore",
+    "TunerStores",
     "Workload",
     "WorkloadFile",
     "lines_of_other_stores",
