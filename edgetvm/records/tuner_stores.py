@@ -8,7 +8,7 @@ from edgetvm.records.store import RecordStore
 
 
 class TunerStores(NamedTuple):
-    """The stores in one folder: AutoScheduler's, whose sidecar holds for both, and MetaSchedule's."""
+    """The stores of one folder; the sidecar of AutoScheduler's holds for both."""
 
     auto_scheduler: RecordStore
     metaschedule: MetaScheduleStore
