@@ -36,7 +36,7 @@ def schedule_data_movement(outs: Sequence[te.Tensor]) -> te.Schedule | None:
     op = schedule.normalize().stages[-1].op
     if not isinstance(op, te.ComputeOp) or len(op.reduce_axis) or len(op.body) != 1:
         return None
-    reads = _reads(op.body[0])
+    reads = reads_of(op.body[0])
     last = schedule[out].op.axis[-1]
     extent = int(out.shape[-1])
 
@@ -82,7 +82,8 @@ def _parallel(schedule: te.Schedule, out: te.Tensor) -> te.Schedule:
     return schedule
 
 
-def _reads(body: tir.PrimExpr) -> list[tir.ProducerLoad]:
+def reads_of(body: tir.PrimExpr) -> list[tir.ProducerLoad]:
+    """List what an expression reads of tensors, in the order in which it does."""
     reads: list[tir.ProducerLoad] = []
     tir.stmt_functor.post_order_visit(
         body, lambda e: reads.append(e) if isinstance(e, tir.ProducerLoad) else None

@@ -9,6 +9,8 @@ import tvm
 from tvm import arith, auto_scheduler, te, tir
 from tvm.auto_scheduler.loop_state import State
 
+from edgetvm.stages.export.data_movement import reads_of
+
 
 @dataclass(frozen=True)
 class LoopNest:
@@ -115,11 +117,7 @@ def _extents(axes: Sequence[tir.IterVar]) -> tuple[int, ...]:
 
 def _data_channel(op: te.ComputeOp) -> tir.PrimExpr | None:
     """Return the last index at which the reduction reads its data; it reads that first."""
-    reads: list[tir.ProducerLoad] = []
-    tir.stmt_functor.post_order_visit(
-        op.body[0].source[0],
-        lambda node: reads.append(node) if isinstance(node, tir.ProducerLoad) else None,
-    )
+    reads = reads_of(op.body[0].source[0])
     return reads[0].indices[-1] if reads and len(reads[0].indices) else None
 
 
