@@ -121,9 +121,10 @@ def run_ours(
         model = CostModel(Path(folder) / "cost_model.ubj", None, usable_cores(), seed)
         if known:
             model.learn(parse_records(known))
-        search = AutoSchedulerSearch(build.tasks, store, model, seed)
+        tasks, uses = build.forms.tasks, build.forms.uses
+        search = AutoSchedulerSearch(tasks, store, model, seed)
         search.take_hints(known)
-        Tuner(build.tasks, [search], tools, note).run(trials)
+        Tuner(tasks, [search], tools, note, uses).run(trials)
     return points
 
 

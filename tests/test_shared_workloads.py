@@ -23,7 +23,7 @@ def test_a_workload_that_another_model_has_tuned_costs_no_trial(
     for task in shared:
         store.append(record_line(draw(task, 1)))
     tuner = tuner_of(build, store)
-    tuner.take_up(store.read_lines())
+    tuner.take_up()
     progress = tuner.run(trials=1)
     assert progress.resumed == len(shared)
     assert [state.trials for state in progress.tasks] == [1] * len(build.tasks)
