@@ -4,6 +4,8 @@ from statistics import fmean
 
 import msgspec
 
+from edgetvm.records.line_file import is_decodable
+
 
 class _Task(msgspec.Struct, frozen=True, array_like=True):
     workload_key: str
@@ -80,8 +82,4 @@ def workload_key_of(text: str) -> str:
 
 def is_record(text: str) -> bool:
     """Whether `text` has the outer form of a record: its input and its result."""
-    try:
-        _DECODER.decode(text)
-    except (msgspec.DecodeError, UnicodeError):
-        return False
-    return True
+    return is_decodable(_DECODER, text)

@@ -13,11 +13,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from edgetvm.errors import RecordError
 from edgetvm.files import replacing
 
 LOCK = "store.lock"
+
+
+def is_decodable(decoder: msgspec.json.Decoder[Any], text: str | msgspec.Raw) -> bool:
+    """Whether `text` has the form that `decoder` reads."""
+    try:
+        decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeError):
+        return False
+    return True
 
 
 class LineFile:

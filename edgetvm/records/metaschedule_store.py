@@ -7,13 +7,14 @@ store's sidecar, holds for them too. Nothing here imports TVM.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
 import msgspec
 
 from edgetvm.errors import RecordError
-from edgetvm.records.line_file import LineFile
+from edgetvm.records.line_file import LineFile, is_decodable
 
 FAILED_COST_S = 1e10
 """TVM's time of a failed trial."""
@@ -91,7 +92,7 @@ class MetaScheduleStore:
         )
         self._workloads = LineFile(
             folder / f"{name}_workloads.json",
-            _is_workload,
+            partial(is_decodable, _WORKLOAD),
             "MetaSchedule workload",
             f"Records name workloads by their line: move it and {name}.json away together.",
         )
@@ -172,16 +173,4 @@ class MetaScheduleStore:
 
 
 def _is_line(text: str) -> bool:
-    try:
-        _TRIAL.decode(_LINE.decode(text).trial)
-    except (msgspec.DecodeError, UnicodeError):
-        return False
-    return True
-
-
-def _is_workload(text: str) -> bool:
-    try:
-        _WORKLOAD.decode(text)
-    except (msgspec.DecodeError, UnicodeError):
-        return False
-    return True
+    return is_decodable(_LINE, text) and is_decodable(_TRIAL, _LINE.decode(text).trial)

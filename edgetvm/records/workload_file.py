@@ -3,11 +3,12 @@
 import base64
 import zlib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from edgetvm.records.line_file import LineFile
+from edgetvm.records.line_file import LineFile, is_decodable
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +54,8 @@ class WorkloadFile:
 
     def __init__(self, folder: Path, remedy: str = "") -> None:
         path = folder / "workloads.jsonl"
-        self._lines = LineFile(path, _is_workload, "workload definition", remedy)
+        is_workload = partial(is_decodable, _DECODER)
+        self._lines = LineFile(path, is_workload, "workload definition", remedy)
         self.path = self._lines.path
 
     def reject_bad_lines(self) -> int:
@@ -91,11 +93,3 @@ class WorkloadFile:
         if new:
             self._lines.append([msgspec.json.encode(w).decode() for w in new.values()])
         return len(new)
-
-
-def _is_workload(line: str) -> bool:
-    try:
-        _DECODER.decode(line)
-    except (msgspec.DecodeError, UnicodeError):
-        return False
-    return True

@@ -12,11 +12,11 @@ from tvm import relay
 
 from edgetvm.stages.export.winograd_operators import (
     TILE,
-    VECTORS,
     convolve,
     transformed_shape,
     transformed_weight,
 )
+from edgetvm.stages.export.winograd_schedules import VECTORS
 
 
 @dataclass(frozen=True)

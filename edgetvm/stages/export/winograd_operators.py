@@ -20,7 +20,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm import auto_scheduler, relay, te, tir
 
-from edgetvm.stages.export.winograd_schedules import PIXELS, TILES, transform_states
+from edgetvm.stages.export.winograd_schedules import PIXELS, TILES, VECTORS, transform_states
 
 PRODUCTS = "edgetvm.winograd_products"
 
@@ -29,9 +29,6 @@ TILE = 4
 
 WINDOW = TILE + 2
 """Its inputs in each direction."""
-
-VECTORS = (16, 8)
-"""Outputs whose weights are neighbours in memory."""
 
 _WEIGHT_TRANSFORM = (
     np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24

@@ -14,7 +14,7 @@ PIXELS = "edgetvm.winograd_pixels"
 """The operators' names, and the tags of their last stages."""
 
 VECTORS = (16, 8)
-"""Channels of a vector."""
+"""Channels of a vector; as many outputs have their weights side by side in memory."""
 
 
 def is_transform(dag: auto_scheduler.ComputeDAG) -> bool:
