@@ -1,5 +1,7 @@
 """The cost model over several runs."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +127,37 @@ def test_without_a_relative_it_begins_with_nothing(tmp_path: Path) -> None:
     planted_store(tmp_path / "other", "llvm", "aarch64", has_model=True)
     assert nearest_cost_model(tmp_path, own) is None
     assert nearest_cost_model(tmp_path, RecordStore(tmp_path / "new", threads=1)) is None
+
+
+ABORTING = """
+import edgetvm.stages
+from tvm import auto_scheduler, te
+from edgetvm.stages.tune.cost_model import CostModel
+from pathlib import Path
+
+@auto_scheduler.register_workload
+def product(rows, columns):
+    a, b = te.placeholder((rows, columns)), te.placeholder((columns,))
+    k = te.reduce_axis((0, columns))
+    return [a, b, te.compute((rows,), lambda i: te.sum(a[i, k] * b[k], axis=k))]
+
+task = auto_scheduler.SearchTask(func=product, args=({rows}, {columns}), target="llvm")
+state = task.compute_dag.get_init_state()
+print(CostModel(Path("model.ubj"), None, 1, 0).predict(task, [state.state_object])[0])
+"""
+
+
+def test_counts_that_the_extractor_rounds_up_do_not_end_the_process() -> None:
+    ten = np.float32(10)
+    rows, columns = next(
+        (rows, columns)
+        for rows in range(1901, 2101, 2)
+        for columns in range(1901, 2101, 2)
+        if np.float32(2 * rows * columns) * ten / ten > 2 * rows * columns
+    )
+    script = ABORTING.format(rows=rows, columns=columns)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0 <= float(done.stdout) < 1

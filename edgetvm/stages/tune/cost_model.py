@@ -12,14 +12,15 @@ import numpy as np
 import xgboost
 from tvm import auto_scheduler
 from tvm.auto_scheduler.cost_model import xgb_model
-from tvm.auto_scheduler.feature import get_per_store_features_from_measure_pairs
 
 from edgetvm.errors import RecordError, one_line
 from edgetvm.files import replacing
 from edgetvm.stages.build.records import Record
+from edgetvm.stages.tune.features import features_of_records, features_of_states
 
 # TVM loads it when the first of its own models is made.
 xgb_model.xgb = xgboost
+xgb_model.get_per_store_features_from_states = features_of_states
 
 RETRAIN_SHARE = 0.2
 """The model is trained again once it has this part more records than last time."""
@@ -90,7 +91,7 @@ class CostModel(auto_scheduler.XGBModel):  # type: ignore[misc]
 
     def _train(self) -> None:
         self._trained_on = len(self.inputs)
-        features, throughputs, task_ids = get_per_store_features_from_measure_pairs(
+        features, throughputs, task_ids = features_of_records(
             self.inputs, self.results, skip_first_n_feature_extraction=len(self._features)
         )
         self._features += list(features[len(self._features) :])
