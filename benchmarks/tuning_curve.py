@@ -68,7 +68,7 @@ class Curve(NamedTuple):
 @click.option("--seeds", type=int, default=3, show_default=True)
 @click.option("--trials", type=int, default=1000, show_default=True, help="Of a cold run.")
 @click.option("--warm-trials", type=int, default=200, show_default=True)
-@click.option("--stock-trials", type=int, default=0, show_default=True)
+@click.option("--stock-trials", type=int, default=0, help="Of the first model, with one seed.")
 def tuning_curve(models: tuple[str, ...], threads: int, seeds: int, **trials: int) -> None:
     """Run all kinds on MODELS, print what they reached, and draw their curves."""
     WORK.mkdir(parents=True, exist_ok=True)
@@ -78,10 +78,11 @@ def tuning_curve(models: tuple[str, ...], threads: int, seeds: int, **trials: in
         with NetworkBuild(network, detect_host_profile(), threads) as build, device_at(None) as at:
             known = others(build)
             for seed in range(seeds):
+                stock_trials = 0 if curves else trials["stock_trials"]
                 for kind, run in (
+                    ("stock", partial(run_stock, build, seed, stock_trials)),
                     ("cold", partial(run_ours, build, at, seed, trials["trials"], [])),
                     ("warm", partial(run_ours, build, at, seed, trials["warm_trials"], known)),
-                    ("stock", partial(run_stock, build, seed, trials["stock_trials"])),
                 ):
                     if points := run():
                         curves.append(Curve(model, kind, seed, points))

@@ -56,7 +56,7 @@ def test_a_device_that_cannot_time_operators_says_so(
 
     monkeypatch.setattr(breakdown, "DeviceSession", Refusing)
     with pytest.raises(DeviceError, match="cannot time single operators: planted"):
-        breakdown._operator_times_s(device, build, build.untuned_library())
+        breakdown.operator_times_s(device, build, build.untuned_library())
 
 
 def test_a_slower_tuned_library_is_not_handed_out(

@@ -40,7 +40,7 @@ def break_down(
         The device is lost.
     """
     medians_s = _medians_s(address, build, tuned)
-    operators = _operator_times_s(address, build, tuned)
+    operators = operator_times_s(address, build, tuned)
     anchors = {f"_{task.name.partition(' ')[0]}" for task in build.tasks}
     tasks_s = [s for name, s in operators if any(anchor in name for anchor in anchors)]
     transforms_s = [s for name, s in operators if name.endswith("fused_layout_transform")]
@@ -68,7 +68,7 @@ def _medians_s(address: Address, build: NetworkBuild, tuned: Path) -> dict[str, 
     return {name: median(samples.samples_s) for name, samples in timed.items()}
 
 
-def _operator_times_s(
+def operator_times_s(
     address: Address, build: NetworkBuild, library: Path
 ) -> list[tuple[str, float]]:
     """Return the name and the median seconds of each operator of `library`, in order.
