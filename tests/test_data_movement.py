@@ -35,6 +35,12 @@ def rescaled(channels: int) -> relay.Expr:
     return relay.multiply(var(1, 5, 6, channels), var(1, 1, 1, channels))
 
 
+def pixels_spread(height: int, width: int, channels: int) -> relay.Expr:
+    parts = relay.reshape(var(1, height, width, 4 * channels), (1, height, width, 2, 2, channels))
+    spread = relay.transpose(parts, (0, 1, 3, 2, 4, 5))
+    return relay.reshape(spread, (1, 2 * height, 2 * width, channels))
+
+
 OPERATORS = {
     "concatenation": lambda: concatenation(216, 24),
     "concatenation of odd parts": lambda: concatenation(3, 8, 5),
@@ -42,7 +48,9 @@ OPERATORS = {
     "channel shuffle": lambda: channel_shuffle(3, 60),
     "channel shuffle of two groups": lambda: channel_shuffle(2, 16),
     "image to NHWC": lambda: relay.layout_transform(var(1, 3, 8, 9), "NCHW", "NHWC"),
-    "result to NCHW": lambda: relay.layout_transform(var(1, 8, 9, 20), "NHWC", "NCHW"),
+    "result to NCHW": lambda: relay.layout_transform(var(1, 8, 16, 20), "NHWC", "NCHW"),
+    "odd result to NCHW": lambda: relay.layout_transform(var(1, 8, 9, 20), "NHWC", "NCHW"),
+    "pixels spread": lambda: pixels_spread(5, 6, 20),
     "channel weights": lambda: rescaled(72),
     "odd channel weights": lambda: rescaled(19),
     "slice": lambda: relay.strided_slice(var(1, 5, 6, 48), [16], [40], axes=[3]),
@@ -105,6 +113,13 @@ def test_shuffles_need_no_division(groups: int) -> None:
     text = lowered(shuffled(groups, 20 * groups))
     assert "//" not in text
     assert "%" not in text
+
+
+def test_a_transposition_writes_short_runs_for_all_channels() -> None:
+    data = te.placeholder((1, 8, 32, 20))
+    text = lowered(topi.layout_transform(data, "NHWC", "NCHW"))
+    assert "T.grid(8, 2, 20)" in text
+    assert text.count("T_layout_trans_1[") == 16
 
 
 def gathered() -> te.Tensor:

@@ -192,9 +192,31 @@ def enlarged(kernel: int, stride: int, padding: int = 0) -> tvm.IRModule:
 def test_an_enlargement_without_overlap_becomes_a_pointwise_convolution(stride: int) -> None:
     mod = enlarged(stride, stride)
     rewritten = spread_pixels(mod)
-    assert operators(rewritten) == ["nn.conv2d", "reshape", "transpose", "reshape"]
+    spread = ["reshape", "transpose", "reshape"]
+    assert operators(rewritten) == ["layout_transform", "nn.conv2d", *spread, "layout_transform"]
     data = np.random.default_rng(1).standard_normal((1, 6, 4, 5), "float32")
     np.testing.assert_allclose(run(rewritten, data), run(mod, data), rtol=1e-5, atol=1e-5)
+
+
+def test_an_enlargement_between_convolutions_changes_no_layout() -> None:
+    generator = np.random.default_rng(0)
+
+    def convolved(data: relay.Expr, inputs: int, outputs: int) -> relay.Expr:
+        weight = relay.const(generator.standard_normal((outputs, inputs, 1, 1), "float32"))
+        return relay.nn.relu(relay.nn.conv2d(data, weight, channels=outputs, kernel_size=(1, 1)))
+
+    large = relay.nn.conv2d_transpose(
+        convolved(relay.var("data", shape=(1, 3, 4, 4)), 3, 8),
+        relay.const(generator.standard_normal((8, 8, 2, 2), "float32")),
+        channels=8,
+        kernel_size=(2, 2),
+        strides=(2, 2),
+    )
+    mod = tvm.IRModule.from_expr(convolved(large, 8, 4))
+    fused = fuse_for_auto_scheduler(mod, tvm.target.Target(TARGET))
+    # The image comes and the result leaves as NCHW.
+    text = fused["main"].astext(show_meta_data=False)
+    assert text.count("layout_transform(") == 2
 
 
 @pytest.mark.parametrize("args", [(3, 2), (2, 2, 1)])

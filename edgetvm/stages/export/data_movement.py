@@ -55,7 +55,35 @@ def schedule_data_movement(outs: Sequence[te.Tensor]) -> te.Schedule | None:
     before = [_stride(read, op, op.axis[-2]) for read in reads]
     if extent <= LONGEST_UNROLLED and all(stride in (0, 1) for stride in before):
         return _unrolled(schedule, out, last)
-    return None
+    return _tiled(schedule, out, reads, op)
+
+
+def _tiled(
+    schedule: te.Schedule, out: te.Tensor, reads: list[tir.ProducerLoad], op: te.ComputeOp
+) -> te.Schedule | None:
+    """Write short runs of the last axis for all of the axis that lies last in what is read.
+
+    A transposition; both the lines that are read and those that are written stay in the cache.
+    """
+    inner = next(
+        (
+            place
+            for place in range(1, len(op.axis) - 1)
+            if any(_stride(read, op, op.axis[place]) == 1 for read in reads)
+        ),
+        None,
+    )
+    run = gcd(int(out.shape[-1]), LONGEST_VECTOR)
+    if inner is None or run < SHORTEST_VECTOR:
+        return None
+    axes = list(schedule[out].op.axis)
+    outer_last, run_axis = schedule[out].split(axes[-1], factor=run)
+    others = [axis for place, axis in enumerate(axes[:-1]) if place != inner]
+    schedule[out].reorder(*others, outer_last, axes[inner], run_axis)
+    schedule[out].unroll(run_axis)
+    if prod(int(extent) for extent in out.shape) >= PARALLEL_ELEMENTS:
+        schedule[out].parallel(schedule[out].fuse(*others) if len(others) > 1 else others[0])
+    return schedule
 
 
 def _vectorised(schedule: te.Schedule, out: te.Tensor, run: int) -> te.Schedule | None:

@@ -16,6 +16,7 @@ from edgetvm.stages.export.rewrites import (
     convolve_parts,
     dense_to_conv2d,
     fill_vectors,
+    join_layouts,
     spread_pixels,
 )
 
@@ -54,7 +55,7 @@ def fuse_for_default_schedules(mod: tvm.IRModule, target: tvm.target.Target) -> 
 def fuse_for_auto_scheduler(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     """Optimise and fuse `mod` as AutoScheduler wants it: NHWC, dense layers as convolutions."""
     with tvm.transform.PassContext(opt_level=3):
-        mod = relay.transform.ConvertLayout(_NHWC)(spread_pixels(mod))
+        mod = join_layouts(relay.transform.ConvertLayout(_NHWC)(spread_pixels(mod)))
     mod = fill_vectors(convolve_parts(dense_to_conv2d(fold_constants(mod))))
     return _optimise_and_fuse(mod, target, auto_scheduler=True)
 

@@ -16,7 +16,10 @@ from tvm.relay.dataflow_pattern import (
 
 from edgetvm.stages.export.convolved_parts import ConvolvedParts
 from edgetvm.stages.export.group_widths import GroupsOfVectors
-from edgetvm.stages.export.transposed_convolutions import TransposedConvolutions
+from edgetvm.stages.export.transposed_convolutions import (
+    InverseLayouts,
+    TransposedConvolutions,
+)
 from edgetvm.stages.export.uniform_pools import AdaptivePools
 
 
@@ -49,8 +52,13 @@ def dense_to_conv2d(mod: tvm.IRModule) -> tvm.IRModule:
 
 
 def spread_pixels(mod: tvm.IRModule) -> tvm.IRModule:
-    """Rewrite transposed convolutions without overlap as 1x1 convolutions (NCHW, IOHW)."""
+    """Rewrite transposed convolutions without overlap as 1x1 convolutions (IOHW)."""
     return _rewrite(TransposedConvolutions(), mod)
+
+
+def join_layouts(mod: tvm.IRModule) -> tvm.IRModule:
+    """Leave out changes of layout that undo each other."""
+    return _rewrite(InverseLayouts(), mod)
 
 
 def convolve_parts(mod: tvm.IRModule) -> tvm.IRModule:

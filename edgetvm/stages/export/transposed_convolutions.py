@@ -1,4 +1,8 @@
-"""Transposed convolutions whose windows do not overlap, as 1x1 convolutions (NCHW)."""
+"""Transposed convolutions whose windows do not overlap, as 1x1 convolutions.
+
+They are NCHW; what replaces them is NHWC inside, where an output pixel's channels are neighbours
+before and after they are spread.
+"""
 
 from typing import Any
 
@@ -31,14 +35,35 @@ class TransposedConvolutions(DFPatternCallback):  # type: ignore[misc]
             extent * stride for extent, stride in zip(size, kernel, strict=True)
         ]:
             return post
-        # The channels come last, so that they stay neighbours when the pixels are spread.
-        rows = weight.transpose(2, 3, 1, 0).reshape(-1, inputs, 1, 1)
+        rows = weight.transpose(0, 2, 3, 1).reshape(1, 1, inputs, -1)
         conv = relay.nn.conv2d(
-            matched[self.data][0],
+            relay.layout_transform(matched[self.data][0], "NCHW", "NHWC"),
             relay.const(rows),
-            channels=rows.shape[0],
+            channels=rows.shape[-1],
             kernel_size=(1, 1),
+            data_layout="NHWC",
+            kernel_layout="HWIO",
         )
-        parts = relay.reshape(conv, (batch, *kernel, outputs, *size))
-        spread = relay.transpose(parts, (0, 3, 4, 1, 5, 2))
-        return relay.reshape(spread, (batch, outputs, size[0] * kernel[0], size[1] * kernel[1]))
+        parts = relay.reshape(conv, (batch, *size, *kernel, outputs))
+        spread = relay.transpose(parts, (0, 1, 3, 2, 4, 5))
+        pixels = (size[0] * kernel[0], size[1] * kernel[1])
+        return relay.layout_transform(
+            relay.reshape(spread, (batch, *pixels, outputs)), "NHWC", "NCHW"
+        )
+
+
+class InverseLayouts(DFPatternCallback):  # type: ignore[misc]
+    """Leave out a change of layout that undoes the one before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = wildcard()
+        self.first = is_op("layout_transform")(self.data)
+        self.pattern = is_op("layout_transform")(self.first)
+
+    def callback(self, pre: Any, post: Any, matched: Any) -> Any:
+        """Return what both changes began with, if they end there."""
+        first = matched[self.first][0].attrs
+        if pre.attrs.dst_layout != first.src_layout or pre.attrs.src_layout != first.dst_layout:
+            return post
+        return matched[self.data][0]
