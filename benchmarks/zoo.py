@@ -94,7 +94,7 @@ def take_server(addresses: "Queue[str]") -> None:
 
 def verify(model: str) -> Outcome:
     """Run both commands on one model in a project folder of its own, and note the result."""
-    from edgetvm import deploy, tune
+    from edgetvm import deploy, tuning_run
     from edgetvm.paths import DataFolders
 
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
@@ -103,7 +103,8 @@ def verify(model: str) -> Outcome:
         for name in ("compile", "targets"):
             shutil.copytree(ROOT / name, project / name)
         try:
-            tune.run(tune.TuneOptions(model=model, target="host", trials=0, rpc=server), folders)
+            options = tuning_run.TuneOptions(model=model, target="host", trials=0, rpc=server)
+            tuning_run.run(options, folders)
             deploy.run(deploy.DeployOptions(models=(model,), rpc=server, repeat=2), folders)
             outcome = read_bundle(project, model)
         except Exception as err:  # noqa: BLE001 - the next model has its turn all the same

@@ -16,7 +16,7 @@ LAYERS = (
     ("models", "paper"),
     ("stages",),
     ("cli", "tuning_display", "comparison_display", "records_display"),
-    ("tune", "deploy", "serve", "compare", "compress"),
+    ("tuning_run", "tune", "deploy", "serve", "compare", "compress"),
 )
 # Within the layer of the stages, in the order of the flow.
 STAGES = (("export",), ("build", "host_target"), ("device",), ("verify",), ("tune",))

@@ -6,6 +6,8 @@ Below ``tuning_logs/<target>``:
     TVM's own record lines, so that stock ``auto_scheduler.ApplyHistoryBest`` reads it.
 ``threads_<n>.meta.json``
     What they were measured with.
+``threads_<n>.choices.json``
+    Which of a workload's best schedules was the fastest within a network.
 ``metaschedule_threads_<n>.json``, ``metaschedule_threads_<n>_workloads.json``
     MetaSchedule's records and what they stand for, as its own ``JSONDatabase`` reads them.
 ``workloads.jsonl``

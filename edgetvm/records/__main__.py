@@ -108,7 +108,8 @@ def compact(target: str, threads: int | None, keep: int | None, spread: int) -> 
         raise click.UsageError("--spread goes with --keep, without which all schedules stay.")
     store = _find_store(target, threads)
     before = len(store.read_lines())
-    gone = store.edit(lambda lines: compacted(lines, keep, spread))
+    choices = store.choices.read()
+    gone = store.edit(lambda lines: compacted(lines, keep, spread, choices))
     results.print(f"{store.path}: {gone} of {before} records removed")
 
 

@@ -1,12 +1,18 @@
 """Which lines of a store can go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from edgetvm.records.line import RecordLine, parse_line
 from edgetvm.records.summary import by_workload, fastest
 
 
-def compact(lines: list[str], keep: int | None = None, spread: int = 0) -> list[str]:
+def compact(
+    lines: list[str],
+    keep: int | None = None,
+    spread: int = 0,
+    choices: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
     """Return what is worth keeping of record `lines`, in their order.
 
     Of records with one workload and one schedule the fastest stays, or the last if all failed.
@@ -16,10 +22,12 @@ def compact(lines: list[str], keep: int | None = None, spread: int = 0) -> list[
     keep : keep this many of the fastest of each workload and no failed ones; None keeps all.
     spread : with `keep`, keep this many of the others too, evenly over their times, from which
         a cost model learns what is slow.
+    choices : digests of schedules that stay whatever their place, by workload key.
     """
     records = distinct(map(parse_line, lines))
     if keep is not None:
-        records = [
+        chosen = [one for one in records if choices.get(one.workload_key) == one.digest]
+        records = chosen + [
             record
             for group in by_workload(records).values()
             for record in _thinned(fastest(group), keep, spread)

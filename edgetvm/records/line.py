@@ -1,5 +1,6 @@
 """What a record line says, read without TVM: fast enough for a whole store at every start."""
 
+import hashlib
 from statistics import fmean
 
 import msgspec
@@ -49,6 +50,11 @@ class RecordLine(msgspec.Struct, frozen=True):
     def identity(self) -> tuple[str, bytes]:
         """What was measured: equal for two trials of one schedule of one workload."""
         return self.workload_key, self.schedule
+
+    @property
+    def digest(self) -> str:
+        """A short name of the schedule, the same in every file."""
+        return hashlib.sha256(self.schedule).hexdigest()[:16]
 
 
 _DECODER = msgspec.json.Decoder(_Line)

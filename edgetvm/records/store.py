@@ -1,7 +1,8 @@
 """The store of tuning records: one file a target and thread count, shared by all its models.
 
 ``tuning_logs/<target>/threads_<n>.json`` holds TVM's own record lines, a line appended as soon as
-its trial is over; ``threads_<n>.meta.json`` beside it says what they were measured with. A line
+its trial is over; ``threads_<n>.meta.json`` beside it says what they were measured with, and
+``threads_<n>.choices.json`` which of a workload's best was the fastest within a network. A line
 that cannot be read is an error, because records were edited or mixed; one that an interruption
 left unfinished is set aside when the store is opened next.
 """
@@ -15,6 +16,7 @@ import msgspec
 
 from edgetvm.errors import RecordError, UsageError, did_you_mean
 from edgetvm.files import read_json, write_json
+from edgetvm.records.choices import ChoiceFile
 from edgetvm.records.line import RecordLine, is_record, parse_line
 from edgetvm.records.line_file import LineFile
 from edgetvm.records.workload_file import WorkloadFile
@@ -60,6 +62,7 @@ class RecordStore:
         self._lines = LineFile(folder / f"threads_{threads}.json", is_record, "tuning record")
         self.path = self._lines.path
         self.meta_path = folder / f"threads_{threads}.meta.json"
+        self.choices = ChoiceFile(folder / f"threads_{threads}.choices.json", self._lines)
         self.rejected_path = self._lines.rejected_path
         self.threads = threads
         self.workloads = WorkloadFile(folder)

@@ -3,9 +3,11 @@
 import multiprocessing
 import shutil
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import tvm
@@ -34,8 +36,8 @@ from edgetvm.stages.build.library import build_tuned, build_untuned
 from edgetvm.stages.build.linker import describe_library
 from edgetvm.stages.build.metaschedule_records import best_metaschedule, make_database
 from edgetvm.stages.build.network_forms import NetworkForms
-from edgetvm.stages.build.records import Record, best_times
-from edgetvm.stages.build.tasks import NetworkTask
+from edgetvm.stages.build.records import Record, best_times, only_chosen
+from edgetvm.stages.build.tasks import NetworkTask, fused_calls, workload_key
 from edgetvm.stages.build.winners import Winner, choose_winners
 from edgetvm.stages.export.optimise import fuse_for_auto_scheduler
 from edgetvm.stages.export.relay_import import import_network
@@ -50,6 +52,7 @@ class NetworkBuild:
     golden_input, golden_outputs : float32; the outputs are the reference's.
     forms : of the network, for AutoScheduler; the tuned library has the one that is fastest.
     latency : of the tuned library, once it was measured.
+    seconds_to_build : that the last tuned library took; 0 before.
 
     The untuned library is built from the start, in a process of its own beside everything else.
 
@@ -68,7 +71,9 @@ class NetworkBuild:
         self._target = tvm.target.Target(profile.tvm_target)
         self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-build-")
         self._tuned_with: dict[str, Winner] = {}
+        self._metaschedule: list[tuple[NetworkTask, MetaScheduleRecord]] = []
         self.latency: LatencyBreakdown | None = None
+        self.seconds_to_build = 0.0
         relay = import_network(network)
         self._worker = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=leave_interrupts_to_parent
@@ -96,6 +101,12 @@ class NetworkBuild:
         return {task.workload_key for task in self.forms.tasks}
 
     @property
+    def operator_tasks(self) -> list[str]:
+        """Workload keys of the tuned library's operators that have a task, in order."""
+        keys = (workload_key(call.op, self._target) for call in fused_calls(self._form.fused))
+        return [key for key in keys if key is not None]
+
+    @property
     def tasks(self) -> list[NetworkTask]:
         """The tasks of the tuned library's form; of the direct one before it is built."""
         return self._form.tasks
@@ -106,7 +117,10 @@ class NetworkBuild:
         return self._path(UNTUNED_LIBRARY)
 
     def build_tuned(
-        self, records: list[Record], metaschedule: Iterable[MetaScheduleRecord] = ()
+        self,
+        records: list[Record],
+        metaschedule: Iterable[MetaScheduleRecord] = (),
+        choices: Mapping[str, str] = MappingProxyType({}),
     ) -> Path:
         """Build the library with the best of all records for each task.
 
@@ -117,6 +131,7 @@ class NetworkBuild:
         ----------
         records : AutoScheduler's.
         metaschedule : MetaSchedule's.
+        choices : digests of schedules to take in place of AutoScheduler's best, by workload key.
         """
         library = self._path(TUNED_LIBRARY)
         fastest = best_metaschedule(metaschedule, self.forms.tasks)
@@ -126,15 +141,28 @@ class NetworkBuild:
         if not self._tuned_with:
             shutil.copyfile(self.untuned_library(), library)
             return library
-        won = self._won_by(METASCHEDULE)
-        database = make_database((task, fastest[task.workload_key]) for task in won)
-        others = {task.workload_key for task in self._won_by(AUTO_SCHEDULER)}
-        records = [record for record in records if record[0].task.workload_key in others]
+        self._metaschedule = [(t, fastest[t.workload_key]) for t in self.won_by(METASCHEDULE)]
+        return self.build_with(only_chosen(records, choices))
+
+    def build_with(self, records: list[Record], name: str = TUNED_LIBRARY) -> Path:
+        """Build the library `name` of the form and the winners that :meth:`build_tuned` found.
+
+        Parameters
+        ----------
+        records : AutoScheduler's, from which the best are taken for the tasks that it won.
+        """
+        library = self._path(name)
+        ours = {task.workload_key for task in self.won_by(AUTO_SCHEDULER)}
+        records = [record for record in records if record[0].task.workload_key in ours]
+        database = make_database(self._metaschedule)
         triple = self.profile.link_triple
+        started_s = time.monotonic()
         build_tuned(self._form.fused, self._target, triple, library, records, database)
+        self.seconds_to_build = time.monotonic() - started_s
         return library
 
-    def _won_by(self, tuner: str) -> list[NetworkTask]:
+    def won_by(self, tuner: str) -> list[NetworkTask]:
+        """Return the tasks of the tuned library whose schedules are of `tuner`."""
         won = {key for key, winner in self._tuned_with.items() if winner.tuner == tuner}
         return [task for task in self.tasks if task.workload_key in won]
 

@@ -1,6 +1,6 @@
 """Record lines in and out: TVM's text form and its objects."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 import tvm
@@ -8,7 +8,7 @@ from tvm import auto_scheduler
 from tvm.auto_scheduler.measure import MeasureErrorNo
 
 from edgetvm.errors import RecordError, one_line
-from edgetvm.records.line import workload_key_of
+from edgetvm.records.line import parse_line, workload_key_of
 
 Record = tuple[auto_scheduler.MeasureInput, auto_scheduler.MeasureResult]
 
@@ -62,6 +62,29 @@ def cost_s(result: auto_scheduler.MeasureResult) -> float | None:
     if result.error_no != MeasureErrorNo.NO_ERROR:
         return None
     return fmean(cost.value for cost in result.costs)
+
+
+def fastest_records(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Return the valid records of each workload key, the fastest first."""
+    timed: dict[str, list[tuple[float, int, Record]]] = {}
+    for place, record in enumerate(records):
+        seconds = cost_s(record[1])
+        if seconds is not None:
+            timed.setdefault(record[0].task.workload_key, []).append((seconds, place, record))
+    return {key: [record for *_, record in sorted(group)] for key, group in timed.items()}
+
+
+def digest(record: Record) -> str:
+    """Return the short name of a record's schedule, as a store's choices have it."""
+    return parse_line(record_line(record)).digest
+
+
+def only_chosen(records: list[Record], choices: Mapping[str, str]) -> list[Record]:
+    """Leave out what is not the schedule chosen for its workload, if that is among `records`."""
+    named = [(record[0].task.workload_key, record) for record in records]
+    chosen = {key: r for key, r in named if key in choices and digest(r) == choices[key]}
+    others = [record for key, record in named if key not in chosen]
+    return [*others, *chosen.values()]
 
 
 def best_times(records: Iterable[Record]) -> dict[str, float]:

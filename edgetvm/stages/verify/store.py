@@ -27,7 +27,7 @@ def choose_records(store: RecordStore, *, every: bool) -> tuple[Groups, list[str
     RecordError
         A file of the store cannot be read.
     """
-    workloads = store.workloads.read()
+    workloads, choices = store.workloads.read(), store.choices.read()
     groups: Groups = []
     undefined = []
     for key, records in by_workload(store.read_records()).items():
@@ -35,8 +35,9 @@ def choose_records(store: RecordStore, *, every: bool) -> tuple[Groups, list[str
         if valid and key not in workloads:
             undefined.append(key)
         elif valid:
-            chosen = valid if every else valid[:1]
-            groups.append((workloads[key], [record.text for record in chosen]))
+            chosen = [one for one in valid if every or one.digest == choices.get(key)]
+            texts = dict.fromkeys(one.text for one in [*valid[:1], *chosen])
+            groups.append((workloads[key], list(texts)))
     return groups, undefined
 
 
