@@ -17,8 +17,8 @@ demo: $(INSTALLED)  ## tune two networks for a few minutes, deploy them here, co
 	$(BIN)/python -m edgetvm.tune squeezenet --target host --budget 90s
 	$(BIN)/python -m edgetvm.deploy mobilenet_v2 squeezenet --target host
 
-test: lint  ## everything that CI runs
-	$(BIN)/python -m pytest
+test: lint  ## everything that CI runs, on two cores
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 quick: $(INSTALLED)  ## the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
