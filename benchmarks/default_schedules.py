@@ -20,7 +20,7 @@ from edgetvm.records import RecordStore
 from edgetvm.stages.build.library import build_tuned
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import best_times, parse_records
-from edgetvm.stages.device.breakdown import operator_times_s
+from edgetvm.stages.device.breakdown import operator_times_s, task_operators_s
 from edgetvm.stages.device.loopback import device_at
 from edgetvm.stages.host_target import TVM_VERSION, detect_host_profile
 
@@ -55,16 +55,11 @@ def operator_pairs(model: str, threads: int) -> list[tuple[float, float]]:
         fused = build.forms.fastest(best_times(records)).fused
         default = tuned.with_name("default.so")
         build_tuned(fused, tvm.target.Target(profile.tvm_target), profile.link_triple, default, [])
-        anchors = {task.name.partition(" ")[0] for task in build.tasks}
-        sides = [
-            [
-                (name, seconds)
-                for name, seconds in operator_times_s(address, build, library)
-                if any(f"_{anchor}" in name for anchor in anchors)
-            ]
+        tuned_s, default_s = (
+            task_operators_s(build, operator_times_s(address, build, library))
             for library in (tuned, default)
-        ]
-    return [(tuned_s, default_s) for (_, tuned_s), (_, default_s) in zip(*sides, strict=True)]
+        )
+    return list(zip(tuned_s, default_s, strict=True))
 
 
 if __name__ == "__main__":

@@ -41,8 +41,7 @@ def break_down(
     """
     medians_s = _medians_s(address, build, tuned)
     operators = operator_times_s(address, build, tuned)
-    anchors = {f"_{task.name.partition(' ')[0]}" for task in build.tasks}
-    tasks_s = [s for name, s in operators if any(anchor in name for anchor in anchors)]
+    tasks_s = task_operators_s(build, operators)
     transforms_s = [s for name, s in operators if name.endswith("fused_layout_transform")]
     return LatencyBreakdown(
         estimate_s=build.estimate_s,
@@ -55,6 +54,12 @@ def break_down(
         tuned_s=medians_s["tuned"],
         untuned_s=medians_s["untuned"],
     )
+
+
+def task_operators_s(build: NetworkBuild, operators: list[tuple[str, float]]) -> list[float]:
+    """Return the seconds of those of `operators` that have a task, in order."""
+    anchors = {f"_{task.name.partition(' ')[0]}" for task in build.tasks}
+    return [s for name, s in operators if any(anchor in name for anchor in anchors)]
 
 
 def _medians_s(address: Address, build: NetworkBuild, tuned: Path) -> dict[str, float]:

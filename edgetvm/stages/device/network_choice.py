@@ -17,7 +17,7 @@ import numpy as np
 from edgetvm.manifest import AUTO_SCHEDULER
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import Record, cost_s, digest, fastest_records
-from edgetvm.stages.device.breakdown import operator_times_s
+from edgetvm.stages.device.breakdown import operator_times_s, task_operators_s
 from edgetvm.stages.device.library import SESSION_TIMEOUT_S, RemoteLibrary
 from edgetvm.stages.device.session import Address, DeviceSession
 from edgetvm.stages.device.timing import Contender, time_interleaved
@@ -57,6 +57,8 @@ def choose_in_network(
     """
     ours = {task.workload_key for task in build.won_by(AUTO_SCHEDULER)}
     rivals = {k: _near(group) for k, group in fastest_records(records).items() if k in ours}
+    if not rivals:
+        return {}
     libraries = [
         build.build_with([group[min(rank, len(group) - 1)] for group in rivals.values()], name)
         for rank, name in enumerate(f"rival_{rank}.so" for rank in range(RIVALS))
@@ -94,12 +96,7 @@ def _task_times_s(
     address: Address, build: NetworkBuild, library: Path, order: list[str]
 ) -> dict[str, float]:
     """Return the seconds of all operators of each task within the library."""
-    anchors = {f"_{task.name.partition(' ')[0]}" for task in build.tasks}
-    times_s = [
-        seconds
-        for name, seconds in operator_times_s(address, build, library)
-        if any(anchor in name for anchor in anchors)
-    ]
+    times_s = task_operators_s(build, operator_times_s(address, build, library))
     total_s: defaultdict[str, float] = defaultdict(float)
     for key, seconds in zip(order, times_s, strict=True):
         total_s[key] += seconds
