@@ -21,7 +21,7 @@ from edgetvm.stages.build.library import build_tuned
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import best_times, parse_records
 from edgetvm.stages.device.breakdown import operator_times_s, task_operators_s
-from edgetvm.stages.device.loopback import device_at
+from edgetvm.stages.device.choice import device_at
 from edgetvm.stages.host_target import TVM_VERSION, detect_host_profile
 
 ROOT = Path(__file__).parents[1]

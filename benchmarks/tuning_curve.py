@@ -29,7 +29,7 @@ from edgetvm.records import RecordStore
 from edgetvm.stages.build.definitions import register_workloads
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import parse_records
-from edgetvm.stages.device.loopback import device_at
+from edgetvm.stages.device.choice import device_at
 from edgetvm.stages.device.session import Address
 from edgetvm.stages.host_target import TVM_VERSION, detect_host_profile
 from edgetvm.stages.tune.auto_scheduler_search import AutoSchedulerSearch

@@ -96,6 +96,7 @@ def verify(model: str) -> Outcome:
     """Run both commands on one model in a project folder of its own, and note the result."""
     from edgetvm import deploy, tuning_run
     from edgetvm.paths import DataFolders
+    from edgetvm.tuning_options import TuneOptions
 
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         project = Path(folder)
@@ -103,7 +104,7 @@ def verify(model: str) -> Outcome:
         for name in ("compile", "targets"):
             shutil.copytree(ROOT / name, project / name)
         try:
-            options = tuning_run.TuneOptions(model=model, target="host", trials=0, rpc=server)
+            options = TuneOptions(model=model, target="host", trials=0, rpc=server)
             tuning_run.run(options, folders)
             deploy.run(deploy.DeployOptions(models=(model,), rpc=server, repeat=2), folders)
             outcome = read_bundle(project, model)

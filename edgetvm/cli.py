@@ -1,13 +1,19 @@
 """What all commands share: options, the console, and errors turned into exit codes."""
 
+import errno
 import importlib.util
+import signal
 import sys
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
 
 from edgetvm.errors import INTERRUPTED_EXIT_CODE, EdgetvmError, UsageError
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
 # Results go to standard output, progress and everything else to standard error.
 results = Console(highlight=False)
@@ -31,12 +37,37 @@ def run_command(command: click.Command) -> NoReturn:
         _fail(f"{err.format_message()} See {name} --help.", UsageError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted.", INTERRUPTED_EXIT_CODE)
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail(
+            f"No space is left where {err.filename or 'a file'} is written: make some and run the "
+            "command again; what was written before is whole.",
+            EdgetvmError.exit_code,
+        )
     sys.exit(0)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)  # noqa: T201 - one line, never wrapped
     sys.exit(exit_code)
+
+
+@contextmanager
+def first_interrupt_calls(stop: Callable[[], None]) -> Iterator[None]:
+    """Make the first Ctrl-C end the run after the trial at hand, by `stop`; the next aborts."""
+    ordinary: Callable[..., object] | int | None = signal.getsignal(signal.SIGINT)
+
+    def first(_number: int, _frame: object) -> None:
+        notes.print("ending after the trial at hand; Ctrl-C again aborts")
+        signal.signal(signal.SIGINT, ordinary)
+        stop()
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, ordinary)
 
 
 def require_host_packages() -> None:
@@ -53,6 +84,19 @@ def require_host_packages() -> None:
                 f"The package {package} is not installed, which compiling needs: "
                 "pip install 'edgetvm[host]'."
             )
+
+
+def device_options(command: Decorated) -> Decorated:
+    """Add the options that say which device a command uses: --rpc, --token and --cores."""
+    for option in (
+        click.option("--cores", default="", help="Kind of cores to use, such as big or LITTLE."),
+        click.option("--token", help="Token that the device's server printed; it is kept."),
+        click.option(
+            "--rpc", metavar="HOST[:PORT]", help="Device, or emulated; without it this machine."
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 class Shape(click.ParamType[tuple[int, ...]]):

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetvm import __version__
-from edgetvm.cli import notes, results, run_command
+from edgetvm.cli import device_options, notes, results, run_command
 from edgetvm.comparison_display import print_comparison
 from edgetvm.errors import DeviceError, UsageError, did_you_mean
+from edgetvm.golden import GOLDEN, read_golden
 from edgetvm.manifest import (
-    GOLDEN,
     TUNED_LIBRARY,
     UNTUNED_LIBRARY,
     Manifest,
     list_bundles,
-    read_golden,
     read_manifest,
 )
 from edgetvm.measurement import DeviceInfo, Measurement, Run, utc_now, write_run
@@ -38,13 +38,19 @@ class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     target: str | None = None
     rpc: str | None = None
+    token: str | None = None
+    threads: int | None = None
+    cores: str = ""
     repeat: int = 20
 
 
 @click.command()
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 @click.option("--target", help="Target whose bundles to take; without it what fits the device.")
-@click.option("--rpc", metavar="HOST[:PORT]", help="Device; without it this machine.")
+@device_options
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Without it, as many as it was tuned for."
+)
 @click.option(
     "--repeat",
     type=click.IntRange(min=2),
@@ -74,19 +80,21 @@ def run(options: DeployOptions, folders: DataFolders) -> list[Run]:
     EdgetvmError
         Of every kind; runs of bundles deployed before are kept.
     """
-    from edgetvm.stages.device.loopback import device_at
+    from edgetvm.stages.device.choice import device_at
     from edgetvm.stages.device.session import describe_device
 
     runs = []
-    with device_at(options.rpc) as address:
+    with device_at(options.rpc, options.token, notes.print) as address:
         info = describe_device(address)
         notes.print(f"device at {address}: {info.cpu}, {info.cores} cores, {info.arch}")
         for bundle, manifest in _choose(options, folders, info, address):
             with notes.status(f"{manifest.model}: uploading, checking, timing"):
-                runs.append(_deploy(bundle, manifest, address, options))
+                runs.append(_deploy(bundle, manifest, info, address, options))
             write_run(runs[-1], bundle)
             notes.print(f"{manifest.model}: relative error {runs[-1].relative_error:.1e}")
-            if not runs[-1].tuning_paid:
+            if info.emulated:
+                notes.print(f"{manifest.model}: emulated by {info.emulated}, so no time is given")
+            elif not runs[-1].tuning_paid:
                 notes.print(f"{manifest.model}: tuned is slower than untuned here; tune it longer")
     print_comparison(results, compare(runs, load_papers()))
     return runs
@@ -161,14 +169,22 @@ def _choose_target(
     return fitting[0]
 
 
-def _deploy(bundle: Path, manifest: Manifest, address: "Address", options: DeployOptions) -> Run:
+def _deploy(
+    bundle: Path,
+    manifest: Manifest,
+    info: DeviceInfo,
+    address: "Address",
+    options: DeployOptions,
+) -> Run:
     """Check and time one bundle on the device."""
     from edgetvm.stages.device.library import SESSION_TIMEOUT_S, RemoteLibrary
     from edgetvm.stages.device.session import DeviceSession, check_bundle_fits
     from edgetvm.stages.device.timing import Contender, time_interleaved
 
-    session = DeviceSession(address, manifest.threads, SESSION_TIMEOUT_S)
-    check_bundle_fits(session.info, manifest, address)
+    check_bundle_fits(info, manifest, address)
+    address = replace(address, cores=options.cores or info.cluster_for(manifest.runs_on))
+    threads = options.threads or min(manifest.threads, info.cores)
+    session = DeviceSession(address, threads, SESSION_TIMEOUT_S)
     data, golden = read_golden(bundle / GOLDEN)
     tuned = RemoteLibrary(session, bundle / TUNED_LIBRARY, manifest.input_name)
     untuned = RemoteLibrary(session, bundle / UNTUNED_LIBRARY, manifest.input_name)

@@ -1,37 +1,30 @@
 """The bundle: a folder with everything that a device needs to run and check one network.
 
-``library.so`` (tuned), ``untuned.so`` (TVM's default schedules), ``golden.npz`` (``input`` and the
-reference's ``output_0``, ``output_1`` and so on, float32) and ``manifest.json``, which is written
-last: a folder without one is not a bundle.
+``library.so`` (tuned), ``untuned.so`` (TVM's default schedules), ``golden/`` (``input.npy`` and the
+reference's ``output_0.npy``, ``output_1.npy`` and so on, float32), ``runner/`` (programs in C and
+Python that run the bundle alone, and TVM's runtime for the device) and ``manifest.json``, which is
+written last: a folder without one is not a bundle.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from edgetvm import __version__
 from edgetvm.errors import UsageError
 from edgetvm.files import read_json, write_json
+from edgetvm.golden import GOLDEN
 from edgetvm.recipe import Compression, Normalisation
 
-Floats = NDArray[np.float32]
-
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 AUTO_SCHEDULER, METASCHEDULE = "auto_scheduler", "metaschedule"
 """The tuners, as manifests and the command line name them."""
 
-MANIFEST, TUNED_LIBRARY, UNTUNED_LIBRARY, GOLDEN = (
-    "manifest.json",
-    "library.so",
-    "untuned.so",
-    "golden.npz",
-)
+MANIFEST, TUNED_LIBRARY, UNTUNED_LIBRARY = "manifest.json", "library.so", "untuned.so"
+RUNNER = "runner"
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,6 +114,7 @@ class LibraryFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     arch : machine that the ELF header names, as ``uname -m`` prints it.
     pointer_bits : 32 or 64.
     glibc : newest glibc symbol version asked for; empty if none.
+    needs : names of the shared libraries that it is linked with.
     """
 
     sha256: str
@@ -128,6 +122,7 @@ class LibraryFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     arch: str
     pointer_bits: int
     glibc: str
+    needs: tuple[str, ...] = ()
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,6 +130,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes
     ----------
+    runs_on : cluster of the device's cores that it is compiled and tuned for; empty if there is
+        one kind only.
+    lowering : TVM's operator library whose default schedules the untuned library has, ``cpu`` or
+        ``arm_cpu``: the faster one on the device.
+    relative_error : of the tuned library on the device when the bundle was built; None if it was
+        not checked there.
+    linker : program and version.
     latency : of the tuned library, also if it was slower and the bundle holds the untuned one in
         its place; None without a single record.
     """
@@ -152,15 +154,20 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tvm_target: str
     features: tuple[str, ...]
     threads: int
+    runs_on: str
+    lowering: str
     tasks: tuple[TaskSummary, ...]
     tuned: LibraryFile
     untuned: LibraryFile
     golden_sha256: str
     reference_runtime: str
     tolerance: float
+    relative_error: float | None
     latency: LatencyBreakdown | None
     edgetvm_version: str
     tvm_version: str
+    llvm_version: str
+    linker: str
     created_at: str
 
     @property
@@ -211,7 +218,7 @@ def read_manifest(bundle: Path) -> Manifest:
     }
     for name, sha256 in expected.items():
         path = bundle / name
-        if not path.is_file() or file_sha256(path) != sha256:
+        if not path.exists() or sha256_of(path) != sha256:
             raise UsageError(f"{path} is missing or not the file that was built. {remedy}")
     return manifest
 
@@ -221,25 +228,15 @@ def write_manifest(bundle: Path, manifest: Manifest) -> None:
     write_json(bundle / MANIFEST, manifest)
 
 
-def write_golden(path: Path, data: Floats, outputs: Sequence[Floats]) -> None:
-    """Write a golden input and the reference's outputs for it."""
-    named = {f"output_{index}": output for index, output in enumerate(outputs)}
-    np.savez(path, input=data, **named)  # type: ignore[arg-type] # NumPy types it as a flag
-
-
-def read_golden(path: Path) -> tuple[Floats, tuple[Floats, ...]]:
-    """Read a golden input and the reference's outputs."""
-    with np.load(path) as golden:
-        count = len(golden.files) - 1
-        return golden["input"], tuple(golden[f"output_{index}"] for index in range(count))
-
-
 def list_bundles(folder: Path) -> list[Path]:
     """Return the bundles below ``build/<target>``, sorted by name."""
     return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits."""
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal; of a folder, that of its files' in order."""
+    if path.is_dir():
+        parts = "".join(sha256_of(one) for one in sorted(path.iterdir()))
+        return hashlib.sha256(parts.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,12 @@ from collections.abc import Callable
 import click
 
 from edgetvm import __version__
+from edgetvm.access import ServerIdentity
 from edgetvm.cli import notes, run_command
+from edgetvm.errors import UsageError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
 @click.command()
@@ -19,33 +24,58 @@ from edgetvm.cli import notes, run_command
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 takes any free one.  [default: 9090]",
 )
+@click.option("--open", "is_open", is_flag=True, help="Ask nobody for a token, encrypt nothing.")
+@click.option("--tracker", metavar="HOST[:PORT]", help="Register with TVM's tracker there.")
+@click.option("--key", help="Kind of device to register as, such as rasp4b.")
 @click.option("--until-stdin-closes", is_flag=True, help="Stop when standard input closes.")
 @click.version_option(__version__)
-def serve(host: str, port: int | None, until_stdin_closes: bool) -> None:
+def serve(
+    host: str,
+    port: int | None,
+    is_open: bool,
+    tracker: str | None,
+    key: str | None,
+    until_stdin_closes: bool,
+) -> None:
     """Serve this machine as a device for tune and deploy.
 
-    It listens on loopback unless --host says otherwise. Whoever can reach the port can run code
-    on this machine: open it to networks that you trust only.
+    It listens on loopback unless --host says otherwise. On a network it asks clients for a token,
+    which it prints: whoever may open a session can run code on this machine.
 
     \b
     Examples:
       python -m edgetvm.serve
-      python -m edgetvm.serve --host 0.0.0.0 --port 9090
+      python -m edgetvm.serve --host 0.0.0.0
+      python -m edgetvm.serve --host 0.0.0.0 --tracker 192.168.1.5 --key rasp4b
     """
-    from edgetvm.stages.device.server import DEFAULT_PORT, DeviceServer
+    from edgetvm.stages.device.connection import DEFAULT_PORT
+    from edgetvm.stages.device.server import DeviceServer
+    from edgetvm.stages.device.tracker import Registration, Tracker
 
+    if (tracker is None) != (key is None):
+        raise UsageError("--tracker and --key belong together: give both or none.")
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
-    server = DeviceServer(host, DEFAULT_PORT if port is None else port)
+    is_local = host in LOOPBACK
+    identity = None if is_local or is_open else ServerIdentity.of_this_machine()
+    registration = None
+    if tracker is not None and key is not None:
+        where = Tracker.parse(tracker)
+        own_host = None if host in EVERYWHERE else host
+        registration = Registration(where.host, where.port, key, own_host)
+    server = DeviceServer(host, DEFAULT_PORT if port is None else port, identity, registration)
     if until_stdin_closes:
         threading.Thread(target=_close_with_stdin, args=(server.close,), daemon=True).start()
     address = f"{server.address[0]}:{server.address[1]}"
     click.echo(f"listening on {address}")
     sys.stdout.flush()
-    if host in ("127.0.0.1", "localhost", "::1"):
+    if is_local:
         notes.print(f"use it on this machine: python -m edgetvm.deploy --rpc {address}")
     else:
-        notes.print(f"use it: python -m edgetvm.deploy --rpc {platform.node()}:{server.address[1]}")
-        notes.print("Warning: anyone who reaches this port can run code on this machine.")
+        where_from = f"{platform.node()}:{server.address[1]}"
+        token = "" if identity is None else f" --token {identity.token}"
+        notes.print(f"use it: python -m edgetvm.deploy --rpc {where_from}{token}")
+        if is_open:
+            notes.print("Warning: anyone who reaches this port can run code on this machine.")
     server.serve_forever()
 
 

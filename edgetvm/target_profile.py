@@ -8,6 +8,43 @@ import msgspec
 from edgetvm.errors import UsageError, did_you_mean
 from edgetvm.files import read_toml, toml_stems
 
+CPU, ARM_CPU = "cpu", "arm_cpu"
+"""TVM's operator libraries with default schedules, as its targets' keys name them."""
+
+PLAIN_KEYS = f"-keys={CPU}"
+"""What an ARM target's string has to hold for TVM's plain operators."""
+
+ARM_ARCHITECTURES = ("aarch64", "armv7l")
+
+
+class CoreCluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Cores of one kind; 0 stands for what no source says.
+
+    Attributes
+    ----------
+    name : as ``--cores`` takes it: ``big``, ``LITTLE``, or ``all`` if there is one kind only.
+    core : the core's design, such as ``Cortex-A72``.
+    count : physical cores.
+    clock_mhz : highest clock.
+    l1_data_bytes : of one core.
+    l2_bytes : of one core if it has its own, else what they share.
+    flop_per_cycle : fp32 operations that one core can begin in a cycle; a fused product and sum are
+        two.
+    """
+
+    name: str
+    core: str
+    count: int
+    clock_mhz: int = 0
+    l1_data_bytes: int = 0
+    l2_bytes: int = 0
+    flop_per_cycle: int = 0
+
+    @property
+    def peak_flop_per_s(self) -> float:
+        """Of all its cores together, fp32; 0 if unknown."""
+        return self.count * self.clock_mhz * 1e6 * self.flop_per_cycle
+
 
 class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A board or CPU as the compiler and the search have to know it.
@@ -18,27 +55,51 @@ class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     title : the device's name as people write it.
     tvm_target : TVM target string; it sets ``-model`` to `name`, so that records of one target
         are never applied to another of the same kind.
-    arch : machine as ``uname -m`` prints it: x86_64, aarch64.
+    arch : machine as ``uname -m`` prints it: x86_64, aarch64, armv7l.
     features : CPU features that the compiled code uses and a device must have, as
         ``/proc/cpuinfo`` names them.
     link_triple : linker target ``arch-os-abi.glibc``; its last part is the oldest glibc served.
-    cores : physical cores that a network may use.
-    vector_unit_bytes, cache_line_bytes, l1_cache_bytes, l2_cache_bytes : for the search space.
+    clusters : the device's cores by kind.
+    runs_on : the cluster that code is compiled and tuned for; the first one unless given.
+    vector_unit_bytes, cache_line_bytes : for the search space.
+    memory_bytes_per_s : what memory can deliver at most; 0 is unknown.
     sources : where each number comes from.
     """
 
     tvm_target: str
     arch: str
     link_triple: str
-    cores: int
+    clusters: tuple[CoreCluster, ...]
     vector_unit_bytes: int
     cache_line_bytes: int
     name: str = ""
     title: str = ""
+    runs_on: str = ""
     features: tuple[str, ...] = ()
-    l1_cache_bytes: int = 0
-    l2_cache_bytes: int = 0
+    memory_bytes_per_s: float = 0
     sources: tuple[str, ...] = ()
+
+    @property
+    def lowerings(self) -> dict[str, str]:
+        """TVM targets of TVM's default schedules, by the operator library that they are of.
+
+        ``cpu`` is what AutoScheduler's tasks are lowered for, too. ARM has a library of its own,
+        which TVM takes for every ARM target whose string does not put ``cpu`` first.
+        """
+        if PLAIN_KEYS not in self.tvm_target:
+            return {CPU: self.tvm_target}
+        own_keys = f"-keys={ARM_CPU},{CPU}"
+        return {CPU: self.tvm_target, ARM_CPU: self.tvm_target.replace(PLAIN_KEYS, own_keys)}
+
+    @property
+    def cluster(self) -> CoreCluster:
+        """The cluster that `runs_on` names."""
+        return next(one for one in self.clusters if self.runs_on in ("", one.name))
+
+    @property
+    def cores(self) -> int:
+        """Threads of one inference unless the user says otherwise."""
+        return self.cluster.count
 
 
 def list_target_profiles(folder: Path) -> list[str]:
@@ -64,7 +125,19 @@ def load_target_profile(name: str, folder: Path) -> TargetProfile:
             f"{path}: tvm_target must hold -model={name}, else records of another board of "
             "the same kind could be applied."
         )
-    for key in ("cores", "vector_unit_bytes", "cache_line_bytes"):
-        if getattr(profile, key) < 1:
-            raise UsageError(f"{path}: {key} must be at least 1.")
+    is_arm_cpu = profile.arch in ARM_ARCHITECTURES and profile.tvm_target.startswith("llvm")
+    if is_arm_cpu and PLAIN_KEYS not in profile.tvm_target:
+        raise UsageError(
+            f"{path}: tvm_target must hold {PLAIN_KEYS}, else TVM computes convolutions in a form "
+            "that AutoScheduler's search is not made for."
+        )
+    for field in ("vector_unit_bytes", "cache_line_bytes"):
+        if getattr(profile, field) < 1:
+            raise UsageError(f"{path}: {field} must be at least 1.")
+    names = [one.name for one in profile.clusters]
+    if not names or min(one.count for one in profile.clusters) < 1:
+        raise UsageError(f"{path}: clusters must name at least one kind of cores, each with some.")
+    if profile.runs_on and profile.runs_on not in names:
+        nearest = did_you_mean(profile.runs_on, names)
+        raise UsageError(f"{path}: runs_on = {profile.runs_on!r} is no cluster: {nearest}")
     return profile

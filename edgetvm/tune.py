@@ -6,12 +6,20 @@ from typing import Any
 import click
 
 from edgetvm import __version__
-from edgetvm.cli import Duration, Shape, require_host_packages, results, run_command
+from edgetvm.cli import (
+    Duration,
+    Shape,
+    device_options,
+    require_host_packages,
+    results,
+    run_command,
+)
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.paths import find_data_folders
 from edgetvm.recipe import list_recipes
 from edgetvm.target_profile import list_target_profiles
-from edgetvm.tuning_run import BEST, TuneOptions, run
+from edgetvm.tuning_options import BEST, TuneOptions
+from edgetvm.tuning_run import run
 
 
 @click.command()
@@ -22,7 +30,9 @@ from edgetvm.tuning_run import BEST, TuneOptions, run
     "--budget", "budget_s", type=Duration(), help="Time for tuning, such as 90s, 30m or 2h."
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of one inference.")
-@click.option("--rpc", metavar="HOST[:PORT]", help="Device; without it this machine.")
+@device_options
+@click.option("--tracker", metavar="HOST[:PORT]", help="TVM's tracker, for several boards at once.")
+@click.option("--key", help="Kind of boards that the tracker gives; without it the target's name.")
 @click.option(
     "--tuner",
     type=click.Choice([AUTO_SCHEDULER, METASCHEDULE, BEST]),

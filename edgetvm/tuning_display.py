@@ -1,7 +1,9 @@
 """The live display of a tuning run, and its closing summary."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
@@ -13,6 +15,7 @@ from edgetvm.manifest import LatencyBreakdown, Manifest
 from edgetvm.units import format_duration, format_latency
 
 if TYPE_CHECKING:
+    from edgetvm.stages.device.fleet import Board
     from edgetvm.stages.tune.progress import TuningProgress
 
 _PLAIN_INTERVAL_S = 10.0
@@ -26,10 +29,15 @@ class TuningDisplay:
     """Shows a tuning run: a live table on a terminal, a line now and then elsewhere.
 
     Use as a context manager around the run; :meth:`update` is the tuner's callback.
+
+    Parameters
+    ----------
+    boards : that measure, by address, if they are several; they may become more.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, boards: "Mapping[str, Board]" = MappingProxyType({})):
         self._console = console
+        self._boards = boards
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._bar = Progress(
             TextColumn("trials"),
@@ -59,11 +67,14 @@ class TuningDisplay:
                 completed=progress.trials,
                 description=_status(progress, now_s),
             )
-            self._live.update(Group(_task_table(progress), self._bar), refresh=True)
+            boards = [_board_table(self._boards)] if self._boards else []
+            self._live.update(Group(_task_table(progress), *boards, self._bar), refresh=True)
         elif now_s - self._printed_s >= _PLAIN_INTERVAL_S:
             self._printed_s = now_s
             done = f"trial {progress.trials}/{progress.trials_planned}"
-            self._console.print(f"{done}  {_status(progress, now_s)}")
+            working = sum(not board.is_out for board in list(self._boards.values()))
+            of_boards = f"  {working} of {len(self._boards)} boards" if self._boards else ""
+            self._console.print(f"{done}  {_status(progress, now_s)}{of_boards}")
 
 
 def _status(progress: "TuningProgress", now_s: float) -> str:
@@ -102,11 +113,25 @@ def _task_table(progress: "TuningProgress") -> Table:
     return table
 
 
+def _board_table(boards: "Mapping[str, Board]") -> Table:
+    table = Table(box=None, pad_edge=False)
+    for header in ("board", "trials", "failures", ""):
+        table.add_column(header, justify="right" if header in ("trials", "failures") else "left")
+    for address, board in sorted(boards.items()):
+        state = "left out for now" if board.is_out else ""
+        table.add_row(address, str(board.trials), str(board.failures), state)
+    return table
+
+
+def print_boards(console: Console, boards: "Mapping[str, Board]") -> None:
+    """Print which boards measured how much of a run."""
+    console.print(_board_table(boards))
+
+
 def print_tuning_summary(
     console: Console,
     manifest: Manifest,
     bundle: Path,
-    relative_error: float,
     progress: "TuningProgress | None",
 ) -> None:
     """Print what a run has come to: trials, failures, coverage, the bundle and what to do next."""
@@ -123,7 +148,8 @@ def print_tuning_summary(
     _print_coverage(console, manifest)
     if manifest.latency is not None:
         print_latency(console, manifest.latency, manifest.threads)
-    console.print(f"relative error {relative_error:.1e} against {manifest.reference_runtime}")
+    error = manifest.relative_error
+    console.print(f"relative error {error:.1e} against {manifest.reference_runtime}")
     console.print(f"bundle: {bundle}")
     console.print(f"next: python -m edgetvm.deploy {manifest.model} --target {manifest.target}")
 

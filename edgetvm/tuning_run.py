@@ -1,54 +1,30 @@
 """One tuning run: a network and a target in, a tuned and checked bundle out."""
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgetvm.cli import notes, results
-from edgetvm.errors import RecordError
+from edgetvm.cli import first_interrupt_calls, notes, results
+from edgetvm.errors import RecordError, UsageError
 from edgetvm.host_cpu import usable_cores
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.paths import DataFolders
 from edgetvm.records import TunerStores, store_folder
 from edgetvm.target_profile import TargetProfile
-from edgetvm.tuning_display import TuningDisplay, print_tuning_summary
+from edgetvm.tuning_display import TuningDisplay, print_boards, print_tuning_summary
+from edgetvm.tuning_options import TuneOptions
 
 if TYPE_CHECKING:
+    from edgetvm.measurement import DeviceInfo
     from edgetvm.stages.build.network_build import NetworkBuild
+    from edgetvm.stages.device.fleet import Fleet
     from edgetvm.stages.device.session import Address
     from edgetvm.stages.tune.progress import TuningProgress
     from edgetvm.stages.tune.tools import Search
-    from edgetvm.stages.tune.tuner import Tuner
-
-
-BEST = "best"
-"""Both tuners: each task's trials go to the one that gains, and the faster schedule is taken."""
-
-
-class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The arguments of one run; None means the recipe's or the profile's value."""
-
-    model: str
-    target: str
-    trials: int | None = None
-    budget_s: float | None = None
-    threads: int | None = None
-    rpc: str | None = None
-    weights: Path | None = None
-    weights_from: str | None = None
-    input_shape: tuple[int, ...] | None = None
-    flush_cache: bool = False
-    drop_bad_records: bool = False
-    tuner: str = AUTO_SCHEDULER
-
-    def uses(self, tuner: str) -> bool:
-        """Whether `tuner` searches, and its schedules go into the bundle."""
-        return self.tuner in (tuner, BEST)
 
 
 def run(options: TuneOptions, folders: DataFolders) -> Path:
@@ -61,19 +37,21 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         not reach every task: there is a bundle then, but not the one that was asked for.
     """
     from edgetvm.models.resolve import resolve_network
-    from edgetvm.stages.build.definitions import add_definitions
+    from edgetvm.stages.build.bundle import write_bundle
     from edgetvm.stages.build.network_build import NetworkBuild
-    from edgetvm.stages.device.breakdown import break_down
-    from edgetvm.stages.device.library import check_on_device
-    from edgetvm.stages.device.loopback import device_at
-    from edgetvm.stages.device.session import open_for_target
-    from edgetvm.stages.host_target import TVM_VERSION, resolve_target
+    from edgetvm.stages.device.session import describe_device, open_for_target
+    from edgetvm.stages.host_target import resolve_target
 
     profile = resolve_target(options.target, folders.profiles)
-    threads = options.threads or profile.cores
-    stores = _open_stores(options, folders, profile, threads)
-    store = stores.auto_scheduler
     with ExitStack() as stack:
+        address, fleet = _find_devices(options, stack)
+        device = describe_device(address)
+        address = replace(address, cores=options.cores or device.cluster_for(profile.runs_on))
+        threads = options.threads or min(profile.cores, device.cores)
+        open_for_target(address, profile, threads)
+        if fleet is not None:
+            fleet.cores = address.cores
+        stores = _open_stores(options, folders, profile, threads, is_emulated=bool(device.emulated))
         with notes.status("loading the network"):
             network = resolve_network(
                 options.model,
@@ -84,38 +62,23 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             )
         notes.print(
             f"{network.title} for {profile.name} ({profile.title}), {threads} thread(s), "
-            f"records in {store.path}"
+            f"records in {stores.auto_scheduler.path}"
         )
-        address = stack.enter_context(device_at(options.rpc))
-        device = open_for_target(address, profile, threads).info
         with notes.status("exporting to Relay"):
             build = stack.enter_context(NetworkBuild(network, profile, threads))
+        _choose_untuned(build, address, device)
 
         if options.trials is None:
             options = msgspec.structs.replace(options, trials=network.recipe.trials)
-        progress = None
-        if options.trials:
-            with notes.status("building untuned, checking against the reference"):
-                error = check_on_device(address, build.untuned_library(), build)
-            notes.print(f"untuned: relative error {error:.1e} against {network.reference_runtime}")
-            store.write_provenance(profile.tvm_target, TVM_VERSION, device)
-            add_definitions(store.workloads, build.forms.tasks)
-            progress = _tune(build, address, stores, options)
-
-        if not options.trials:
-            check_on_device(address, build.untuned_library(), build)
-        tuned, error = _build_tuned(build, address, stores, options)
-        if progress is not None and _choose_in_network(address, build, stores, progress):
-            tuned, error = _build_tuned(build, address, stores, options)
-        if build.is_tuned:
-            with notes.status("measuring tuned against untuned"):
-                build.latency = break_down(address, build, tuned, flushed=options.flush_cache)
-            if not build.latency.is_faster_tuned:
-                build.fall_back_to_untuned()
+        progress = _tune(build, fleet or address, device, stores, options)
+        address = fleet.find_address() if fleet else address  # the first may be lost by now
+        _build_fastest(build, address, device, stores, options, progress)
         with notes.status("writing the bundle"):
             bundle = folders.bundles / profile.name / network.name
-            manifest = build.write_bundle(bundle)
-    print_tuning_summary(results, manifest, bundle, error, progress)
+            manifest = write_bundle(build, bundle)
+    print_tuning_summary(results, manifest, bundle, progress)
+    if fleet is not None:
+        print_boards(results, fleet.boards)
     if progress is not None and (untried := progress.untried):
         raise RecordError(
             f"{untried} of {len(manifest.tasks)} tasks were not tried within the budget, and the "
@@ -124,12 +87,50 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     return bundle
 
 
+def _find_devices(options: TuneOptions, stack: ExitStack) -> "tuple[Address, Fleet | None]":
+    """Return the device that checks libraries, and the fleet if there is one to tune on."""
+    from edgetvm.stages.device.choice import device_at
+    from edgetvm.stages.device.fleet import Fleet
+
+    if options.tracker is None:
+        return stack.enter_context(device_at(options.rpc, options.token, notes.print)), None
+    if options.rpc is not None:
+        raise UsageError("--rpc and --tracker name devices both: give one of them.")
+    if options.token is not None:
+        remedy = "give each one once, with python -m edgetvm.deploy --rpc HOST --token TOKEN"
+        raise UsageError(f"Each board of a tracker has a token of its own: {remedy}.")
+    fleet = Fleet.at(options.tracker, options.key or options.target)
+    return fleet.find_address(), fleet
+
+
+def _choose_untuned(build: "NetworkBuild", address: "Address", device: "DeviceInfo") -> None:
+    """Check TVM's default schedules on the device, of each of its lowerings, and take the best."""
+    from edgetvm.stages.device.lowering import choose_lowering
+
+    with notes.status("building untuned, checking against the reference"):
+        left_out = choose_lowering(address, build, timed=not device.emulated)
+    for lowering, reason in left_out.items():
+        notes.print(f"TVM's default schedules for {lowering} are left out: {reason}")
+    of_several = f", lowered for {build.lowering}" if len(build.profile.lowerings) > 1 else ""
+    notes.print(
+        f"untuned{of_several}: relative error {build.untuned_error:.1e} against "
+        f"{build.network.reference_runtime}"
+    )
+
+
 def _open_stores(
-    options: TuneOptions, folders: DataFolders, profile: TargetProfile, threads: int
+    options: TuneOptions,
+    folders: DataFolders,
+    profile: TargetProfile,
+    threads: int,
+    *,
+    is_emulated: bool,
 ) -> TunerStores:
     from edgetvm.stages.host_target import TVM_VERSION
 
-    folder = store_folder(folders.tuning_logs, profile.name, flushed=options.flush_cache)
+    folder = store_folder(
+        folders.tuning_logs, profile.name, flushed=options.flush_cache, emulated=is_emulated
+    )
     stores = TunerStores.of(folder, threads)
     drop_bad = options.drop_bad_records
     stores.auto_scheduler.open(profile.tvm_target, TVM_VERSION, drop_bad=drop_bad)
@@ -138,10 +139,34 @@ def _open_stores(
     return stores
 
 
+def _build_fastest(
+    build: "NetworkBuild",
+    address: "Address",
+    device: "DeviceInfo",
+    stores: TunerStores,
+    options: TuneOptions,
+    progress: "TuningProgress | None",
+) -> None:
+    """Build what the bundle will hold, and measure it."""
+    from edgetvm.stages.device.breakdown import break_down
+
+    tuned = _build_tuned(build, address, stores, options)
+    if device.emulated:
+        notes.print(f"{device.cpu} is emulated: its times say nothing of a real device")
+        return
+    if progress is not None and _choose_in_network(address, build, stores, progress):
+        tuned = _build_tuned(build, address, stores, options)
+    if build.is_tuned:
+        with notes.status("measuring tuned against untuned"):
+            build.latency = break_down(address, build, tuned, flushed=options.flush_cache)
+        if not build.latency.is_faster_tuned:
+            build.fall_back_to_untuned()
+
+
 def _build_tuned(
     build: "NetworkBuild", address: "Address", stores: TunerStores, options: TuneOptions
-) -> tuple[Path, float]:
-    """Return the tuned library and its relative error."""
+) -> Path:
+    """Build the tuned library and check it on the device."""
     from edgetvm.stages.build.records import parse_records
     from edgetvm.stages.device.library import check_on_device
 
@@ -151,7 +176,8 @@ def _build_tuned(
     with notes.status("building the tuned library, checking against the reference"):
         records = parse_records(lines, build.workload_keys)
         tuned = build.build_tuned(records, others, store.choices.read())
-        return tuned, check_on_device(address, tuned, build)
+        build.relative_error = check_on_device(address, tuned, build)
+        return tuned
 
 
 def _choose_in_network(
@@ -175,25 +201,45 @@ def _choose_in_network(
 
 
 def _tune(
-    build: "NetworkBuild", address: "Address", stores: TunerStores, options: TuneOptions
-) -> "TuningProgress":
+    build: "NetworkBuild",
+    measured_on: "Address | Fleet",
+    device: "DeviceInfo",
+    stores: TunerStores,
+    options: TuneOptions,
+) -> "TuningProgress | None":
+    """Search for schedules, unless no trials were asked for."""
+    from edgetvm.stages.build.definitions import add_definitions
+    from edgetvm.stages.device.fleet import Fleet
+    from edgetvm.stages.host_target import TVM_VERSION
     from edgetvm.stages.tune.candidate_build import CandidateBuilder
     from edgetvm.stages.tune.candidate_timing import CandidateTimer
-    from edgetvm.stages.tune.tools import Tools
+    from edgetvm.stages.tune.parallel_timing import ParallelTimer
+    from edgetvm.stages.tune.tools import Timer, Tools
     from edgetvm.stages.tune.tuner import Tuner
 
-    display = TuningDisplay(notes)
-    spare_cores = usable_cores() - (build.threads if options.rpc is None else 0)
+    if not options.trials:
+        return None
+    store, forms = stores.auto_scheduler, build.forms
+    store.write_provenance(build.profile.tvm_target, TVM_VERSION, device)
+    add_definitions(store.workloads, forms.tasks)
+    boards = measured_on.boards if isinstance(measured_on, Fleet) else {}
+    display = TuningDisplay(notes, boards)
+    is_here = options.rpc is None and options.tracker is None
+    spare_cores = usable_cores() - (build.threads if is_here else 0)
     with CandidateBuilder(spare_cores or usable_cores(), has_own_core=spare_cores > 0) as builder:
-        timer = CandidateTimer(address, build.threads, flush_cache=options.flush_cache)
+        timer: Timer
+        if isinstance(measured_on, Fleet):
+            timer = ParallelTimer(measured_on, build.threads, flush_cache=options.flush_cache)
+        else:
+            timer = CandidateTimer(measured_on, build.threads, flush_cache=options.flush_cache)
         with notes.status("taking up earlier records"):
-            forms, searches = build.forms, _searches(build, stores, options)
+            searches = _searches(build, stores, options)
             tuner = Tuner(forms.tasks, searches, Tools(builder, timer), display.update, forms.uses)
             tuner.take_up()
         if tuner.progress.resumed:
             notes.print(f"took up {tuner.progress.resumed} records of earlier runs")
-        with display, _interrupt_stops(tuner):
-            return tuner.run(options.trials or 0, options.budget_s)
+        with display, first_interrupt_calls(tuner.stop):
+            return tuner.run(options.trials, options.budget_s)
 
 
 def _searches(build: "NetworkBuild", stores: TunerStores, options: TuneOptions) -> "list[Search]":
@@ -212,20 +258,3 @@ def _searches(build: "NetworkBuild", stores: TunerStores, options: TuneOptions) 
         seed += len(theirs.read())
         searches.append(MetaScheduleSearch(tasks, theirs, build.threads, cores, seed))
     return searches
-
-
-@contextmanager
-def _interrupt_stops(tuner: "Tuner") -> Iterator[None]:
-    """Make the first Ctrl-C end the run after the trial at hand; the second one aborts."""
-    ordinary: Callable[..., object] | int | None = signal.getsignal(signal.SIGINT)
-
-    def stop(_number: int, _frame: object) -> None:
-        notes.print("ending after the trial at hand; Ctrl-C again aborts")
-        signal.signal(signal.SIGINT, ordinary)
-        tuner.stop()
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, ordinary)

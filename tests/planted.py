@@ -1,5 +1,6 @@
 """Planted data that several tests share."""
 
+from edgetvm.host_cpu import Cluster
 from edgetvm.measurement import DeviceInfo
 
 
@@ -7,12 +8,16 @@ def device_info(cpu: str, arch: str = "aarch64", tvm_version: str = "0.19.0") ->
     """A device that does not exist."""
     return DeviceInfo(
         host="secret-name",
+        board="",
         arch=arch,
         cpu=cpu,
         features=(),
         cores=4,
+        clusters=(Cluster(name="all", core="", cpus=(0, 1, 2, 3), max_clock_mhz=0),),
+        memory_bytes=1 << 32,
         pointer_bits=64,
         libc="glibc 2.36",
+        kernel="Linux 6.1",
         edgetvm_version="0",
         tvm_version=tvm_version,
     )

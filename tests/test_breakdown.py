@@ -10,6 +10,7 @@ import tvm
 
 from edgetvm.errors import DeviceError
 from edgetvm.manifest import LatencyBreakdown, Manifest, read_manifest
+from edgetvm.stages.build.bundle import write_bundle
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.device import breakdown
 from edgetvm.stages.device.breakdown import break_down
@@ -76,7 +77,7 @@ def test_a_slower_tuned_library_is_not_handed_out(
     monkeypatch.setattr(build, "latency", latency)
     build.fall_back_to_untuned()
     assert not build.is_tuned
-    build.write_bundle(tmp_path)
+    write_bundle(build, tmp_path)
     manifest: Manifest = read_manifest(tmp_path)
     assert manifest.tuned.sha256 == manifest.untuned.sha256
     assert manifest.tuned_tasks == 0

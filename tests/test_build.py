@@ -14,6 +14,7 @@ from tvm import auto_scheduler, relay
 from edgetvm.errors import CompileError, NumericsError, RecordError, UsageError
 from edgetvm.manifest import TUNED_LIBRARY, list_bundles, read_manifest, write_manifest
 from edgetvm.models.resolve import resolve_network
+from edgetvm.stages.build.bundle import write_bundle
 from edgetvm.stages.build.linker import describe_library, link_candidate
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import best_times, parse_records, record_line
@@ -86,7 +87,7 @@ def test_a_wrong_library_is_not_handed_out(build: NetworkBuild, device: object) 
 
 def test_a_bundle_is_described_and_checked_whole(build: NetworkBuild, tmp_path: Path) -> None:
     build.build_tuned([])
-    manifest = build.write_bundle(tmp_path / "tiny")
+    manifest = write_bundle(build, tmp_path / "tiny")
     assert list_bundles(tmp_path) == [tmp_path / "tiny"]
     assert read_manifest(tmp_path / "tiny") == manifest
     assert manifest.tuned_tasks == 0
@@ -98,7 +99,7 @@ def test_a_bundle_is_described_and_checked_whole(build: NetworkBuild, tmp_path: 
 
 def test_a_bundle_of_another_schema_is_refused(build: NetworkBuild, tmp_path: Path) -> None:
     build.build_tuned([])
-    manifest = build.write_bundle(tmp_path)
+    manifest = write_bundle(build, tmp_path)
     write_manifest(tmp_path, msgspec.structs.replace(manifest, schema_version=99))
     with pytest.raises(UsageError, match="schema_version 99"):
         read_manifest(tmp_path)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgetvm.records import RecordStore
+from edgetvm.records.line import parse_line
 from edgetvm.target_profile import list_target_profiles, load_target_profile
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +22,7 @@ def test_profile_is_complete(name: str) -> None:
     profile = load_target_profile(name, ROOT / "targets")
     assert profile.title
     assert profile.sources
-    assert profile.link_triple.startswith(profile.arch)
+    assert profile.link_triple.startswith({"armv7l": "arm"}.get(profile.arch, profile.arch))
 
 
 @pytest.mark.parametrize("name", list_target_profiles(ROOT / "targets"))
@@ -41,3 +42,10 @@ def test_committed_records_are_whole(path: Path) -> None:
     assert store.read_lines()
     assert store.meta_path.exists()
     assert path.read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize("path", STORES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_committed_choices_are_of_committed_records(path: Path) -> None:
+    store = RecordStore(path.parent, int(path.stem.removeprefix("threads_")))
+    records = {(one.workload_key, one.digest) for one in map(parse_line, store.read_lines())}
+    assert set(store.choices.read().items()) <= records

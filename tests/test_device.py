@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,9 +15,12 @@ from tvm import rpc
 
 from edgetvm.errors import DeviceError
 from edgetvm.host_cpu import usable_cores
+from edgetvm.measurement import DeviceInfo
 from edgetvm.stages.device import session as session_module
-from edgetvm.stages.device.loopback import device_at, loopback_server
-from edgetvm.stages.device.server import DEFAULT_PORT, DeviceServer, device_info
+from edgetvm.stages.device.choice import device_at
+from edgetvm.stages.device.connection import DEFAULT_PORT
+from edgetvm.stages.device.loopback import loopback_server
+from edgetvm.stages.device.server import DeviceServer
 from edgetvm.stages.device.session import (
     Address,
     DeviceSession,
@@ -75,12 +79,26 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 
 def test_a_device_says_what_it_is(device: Address) -> None:
-    assert describe_device(device) == device_info()
+    assert describe_device(device) == DeviceInfo.here(tvm.__version__)
 
 
 @pytest.mark.parametrize("threads", range(1, usable_cores() + 1))
 def test_threads_are_set_and_read_back(device: Address, threads: int) -> None:
     assert DeviceSession(device, threads, timeout_s=10).threads == threads
+
+
+def test_threads_run_on_cores_of_their_own(device: Address) -> None:
+    session = DeviceSession(replace(device, cores="all"), usable_cores(), timeout_s=10)
+    assert len(set(session.cpus.split(","))) == usable_cores()
+
+
+def test_cores_of_an_unknown_kind_are_refused(device: Address) -> None:
+    with pytest.raises(DeviceError, match=r"no cores called 'bgi': known: all\."):
+        DeviceSession(replace(device, cores="bgi"), 1, timeout_s=10)
+
+
+def test_a_device_tells_its_state(device: Address) -> None:
+    assert DeviceSession(device, 1, timeout_s=10).state().load is not None
 
 
 def test_more_threads_than_cores_are_refused(device: Address) -> None:
@@ -109,7 +127,7 @@ def test_a_silent_server_does_not_block() -> None:
 def test_stock_tvm_server_is_refused(device: Address) -> None:
     server = rpc.Server("127.0.0.1", port=19090, port_end=19190, key="edgetvm", silent=True)
     try:
-        with pytest.raises(DeviceError, match="not edgetvm's"):
+        with pytest.raises(DeviceError, match="not one of edgetvm"):
             DeviceSession(Address("127.0.0.1", server.port), 1, timeout_s=10)
     finally:
         server.terminate()
@@ -117,7 +135,9 @@ def test_stock_tvm_server_is_refused(device: Address) -> None:
 
 def test_another_tvm_version_is_refused(device: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module.tvm, "__version__", "0.18.0")
-    with pytest.raises(DeviceError, match=r"runs TVM 0\.19\.0, this machine 0\.18\.0"):
+    with pytest.raises(
+        DeviceError, match=r"TVM 0\.19\.0, this machine edgetvm .* with TVM 0\.18\.0"
+    ):
         DeviceSession(device, 1, timeout_s=10)
 
 
@@ -129,7 +149,7 @@ def test_garbage_and_half_open_connections_do_not_disturb_the_server() -> None:
             with socket.create_connection(where) as connection:
                 connection.sendall(garbage)
         with half_open:
-            assert describe_device(address).arch == device_info().arch
+            assert describe_device(address).arch == DeviceInfo.here(tvm.__version__).arch
 
 
 def test_a_crashed_session_leaves_the_server_running() -> None:
@@ -199,7 +219,7 @@ def test_code_for_another_cpu_is_refused(device: Address) -> None:
 
 def test_without_rpc_the_device_is_this_machine() -> None:
     with device_at(None) as address:
-        assert describe_device(address).host == device_info().host
+        assert describe_device(address).host == DeviceInfo.here(tvm.__version__).host
     with device_at("192.168.1.20") as address:
         assert address == Address("192.168.1.20", DEFAULT_PORT)
 

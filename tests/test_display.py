@@ -1,11 +1,13 @@
 """What a tuning run shows on a terminal and in a file."""
 
 import io
+import math
 
 import pytest
 from rich.console import Console
 
 from edgetvm.manifest import LatencyBreakdown
+from edgetvm.stages.device.fleet import Board
 from edgetvm.stages.tune.progress import TuningProgress
 from edgetvm.stages.tune.schedule import TaskState
 from edgetvm.tuning_display import TuningDisplay, print_latency
@@ -52,6 +54,22 @@ def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
             now_s[0] += 1
             display.update(progress())
     assert shown(console).count("trial 8/100") == 2
+
+
+def test_several_boards_are_shown_with_what_they_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    boards = {"192.168.1.20:9090": Board(trials=12), "192.168.1.21:9090": Board(trials=7)}
+    boards["192.168.1.21:9090"].failures = 1
+    boards["192.168.1.21:9090"].out_until_s = math.inf
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with TuningDisplay(terminal, boards) as display:
+        display.update(progress())
+    for part in ("192.168.1.20:9090", "12", "192.168.1.21:9090", "left out for now"):
+        assert part in shown(terminal)
+    monkeypatch.setattr("edgetvm.tuning_display._PLAIN_INTERVAL_S", 0.0)
+    plain = Console(file=io.StringIO(), width=120)
+    with TuningDisplay(plain, boards) as display:
+        display.update(progress())
+    assert "1 of 2 boards" in shown(plain)
 
 
 def test_the_estimate_waits_for_every_task() -> None:

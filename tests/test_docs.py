@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from edgetvm.board import board
 from edgetvm.compare import compare
 from edgetvm.compress import compress
 from edgetvm.deploy import deploy
@@ -23,7 +24,7 @@ DOCUMENTS = sorted(
 )
 COMMANDS = {
     str(command.name): command
-    for command in (tune, deploy, compare, serve, compress, models, records)
+    for command in (tune, deploy, compare, serve, board, compress, models, records)
 }
 COMMAND_LINES = sorted(
     {

@@ -1,4 +1,4 @@
-"""Errors, files, paths, units and the target profile's checks."""
+"""Errors, files, paths and units."""
 
 from pathlib import Path
 
@@ -8,17 +8,7 @@ import pytest
 from edgetvm.errors import CompileError, UsageError, did_you_mean, one_line
 from edgetvm.files import read_json, read_toml, replacing, write_json
 from edgetvm.paths import find_data_folders
-from edgetvm.target_profile import load_target_profile
 from edgetvm.units import format_duration, format_latency, format_throughput
-
-PROFILE = """
-tvm_target = "llvm -model=board"
-arch = "aarch64"
-link_triple = "aarch64-linux-gnu.2.28"
-cores = 4
-vector_unit_bytes = 16
-cache_line_bytes = 64
-"""
 
 
 class Sample(msgspec.Struct, forbid_unknown_fields=True):
@@ -116,21 +106,3 @@ def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
 
 def test_throughput_is_in_gflops() -> None:
     assert format_throughput(95.34e9) == "95.3 GFLOP/s"
-
-
-def test_unknown_target_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    (tmp_path / "board.toml").write_text(PROFILE)
-    with pytest.raises(UsageError, match="did you mean board"):
-        load_target_profile("bord", tmp_path)
-
-
-def test_target_without_its_model_is_rejected(tmp_path: Path) -> None:
-    (tmp_path / "other.toml").write_text(PROFILE)
-    with pytest.raises(UsageError, match="-model=other"):
-        load_target_profile("other", tmp_path)
-
-
-def test_target_with_no_core_is_rejected(tmp_path: Path) -> None:
-    (tmp_path / "board.toml").write_text(PROFILE.replace("cores = 4", "cores = 0"))
-    with pytest.raises(UsageError, match="cores must be at least 1"):
-        load_target_profile("board", tmp_path)

@@ -11,12 +11,31 @@ PACKAGE = Path(__file__).parent.parent / "edgetvm"
 
 # From the bottom up. A module may import from its own line's modules and from the lines above.
 LAYERS = (
-    ("edgetvm", "errors", "files", "paths", "units", "host_cpu"),
-    ("recipe", "target_profile", "manifest", "measurement", "records"),
+    (
+        "edgetvm",
+        "errors",
+        "files",
+        "paths",
+        "units",
+        "arm_cpu",
+        "host_cpu",
+        "device_state",
+        "access",
+    ),
+    ("recipe", "target_profile", "golden", "manifest", "measurement", "records"),
     ("models", "paper"),
     ("stages",),
     ("cli", "tuning_display", "comparison_display", "records_display"),
-    ("tuning_run", "tune", "deploy", "serve", "compare", "compress"),
+    (
+        "tuning_options",
+        "tuning_run",
+        "tune",
+        "deploy",
+        "serve",
+        "board",
+        "compare",
+        "compress",
+    ),
 )
 # Within the layer of the stages, in the order of the flow.
 STAGES = (("export",), ("build", "host_target"), ("device",), ("verify",), ("tune",))
@@ -89,7 +108,7 @@ def test_only_the_models_and_the_import_into_relay_use_torch(path: Path) -> None
     [
         "edgetvm",
         "edgetvm.records.__main__",
-        *(f"edgetvm.{command}" for command in ("tune", "deploy", "serve", "compress")),
+        *(f"edgetvm.{command}" for command in ("tune", "deploy", "serve", "board", "compress")),
     ],
 )
 def test_importing_loads_neither_torch_nor_tvm(module: str) -> None:

@@ -9,7 +9,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from edgetvm.manifest import GOLDEN, write_golden
+from edgetvm.golden import GOLDEN, write_golden
 from edgetvm.measurement import Measurement
 from edgetvm.models.resolve import resolve_network
 

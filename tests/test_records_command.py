@@ -169,7 +169,7 @@ def test_drop_moves_lines_that_cannot_be_read(store: RecordStore, invoke: Invoke
         (("compact", "--spread", "3"), "--spread goes with --keep"),
         (("drop",), "Give one of --workload, --model and --bad-lines"),
         (("merge",), "Missing argument 'FILE...'"),
-        (("merge", "x", "--target", "rasp5"), "did you mean rasp4b"),
+        (("merge", "x", "--target", "rasp44"), "did you mean rasp4b"),
     ],
 )
 def test_a_wrong_argument_ends_in_one_sentence(

@@ -12,6 +12,7 @@ from edgetvm.errors import CompileError
 from edgetvm.records import RecordStore, lines_of_other_stores
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import best_times, parse_records
+from edgetvm.stages.tune import candidate_timing
 from edgetvm.stages.tune.auto_scheduler_search import AutoSchedulerSearch
 from edgetvm.stages.tune.candidate_build import BuiltCandidate, CandidateBuilder
 from edgetvm.stages.tune.candidate_timing import REPEATS, CandidateTimer
@@ -22,6 +23,7 @@ from edgetvm.stages.tune.relatives import cost_model_of, nearest_cost_model
 from edgetvm.stages.tune.schedule import ROUND_TRIALS
 from edgetvm.stages.tune.tools import Tools
 from edgetvm.stages.tune.tuner import FRUITLESS_TRIALS, Tuner
+from tests.planted_candidates import HANGING_REPEATS, built_candidate
 
 pytestmark = pytest.mark.slow
 
@@ -191,29 +193,13 @@ def test_time_left_is_the_nearer_of_both_ends() -> None:
 def test_candidates_that_crash_or_hang_cost_only_themselves(
     build: NetworkBuild, device: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tvm
-
-    from edgetvm.stages.build.linker import link_candidate
-    from edgetvm.stages.tune import candidate_timing
-
     monkeypatch.setattr(candidate_timing, "SESSION_TIMEOUT_S", 1.0)
     monkeypatch.setattr(candidate_timing, "TRIAL_TIMEOUT_S", 0.5)
-
-    def candidate(name: str, extent: int, repeat: int) -> BuiltCandidate:
-        """``extent`` beyond the buffer crashes; a large ``repeat`` hangs."""
-        x = tvm.te.placeholder((16,), name="x")
-        k = tvm.te.reduce_axis((0, repeat), name="k")
-        y = tvm.te.compute((extent,), lambda i: tvm.te.sum(tvm.te.sqrt(x[i] + k), axis=k))
-        module = tvm.build(tvm.te.create_schedule(y.op), [x, y], "llvm")
-        module.save(str(tmp_path / f"{name}.o"))
-        link_candidate([tmp_path / f"{name}.o"], tmp_path / f"{name}.so")
-        return BuiltCandidate(tmp_path / f"{name}.so", (((16,), "float32"), ((16,), "float32")))
-
     candidates = [
-        candidate("good", 16, 4),
+        built_candidate(tmp_path, "good"),
         BuiltCandidate(None, error_no=MeasureErrorNo.BUILD_TIMEOUT, error="took too long"),
-        candidate("hangs", 16, 2_000_000_000),
-        candidate("good_again", 16, 4),
+        built_candidate(tmp_path, "hangs", repeats=HANGING_REPEATS),
+        built_candidate(tmp_path, "good_again"),
     ]
     timer = CandidateTimer(device, 1)  # type: ignore[arg-type]
     outcomes = [error_no for _, error_no, _ in timer.time(candidates, None)]

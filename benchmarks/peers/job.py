@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgetvm.manifest import GOLDEN, read_golden
+from edgetvm.golden import GOLDEN, read_golden
 
 if TYPE_CHECKING:
     from edgetvm.models.network import Network

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edgetvm.errors import UsageError, did_you_mean
-from edgetvm.manifest import Source, file_sha256
+from edgetvm.manifest import Source, sha256_of
 from edgetvm.models.deep_compression import pack, unpack
 from edgetvm.models.factory import build_module
 from edgetvm.models.network import Network
@@ -148,7 +148,7 @@ def _open_module(
         options=recipe.options,
         seed=recipe.seed,
         weights=str(weights or ""),
-        weights_sha256=file_sha256(weights) if weights else "",
+        weights_sha256=sha256_of(weights) if weights else "",
         key_map=key_map,
         compression=recipe.compression,
     )
@@ -177,7 +177,7 @@ def _open_onnx(name: str, title: str, path: Path, input_shape: tuple[int, ...] |
         options={},
         seed=recipe.seed,
         weights="",
-        weights_sha256=file_sha256(path),
+        weights_sha256=sha256_of(path),
     )
     network = Network(
         name=name,
@@ -197,7 +197,7 @@ def _open_onnx(name: str, title: str, path: Path, input_shape: tuple[int, ...] |
 def _require_unchanged(path: Path, sha256: str) -> None:
     if not path.is_file():
         fault = "is gone"
-    elif file_sha256(path) != sha256:
+    elif sha256_of(path) != sha256:
         fault = "has changed since"
     else:
         return

@@ -95,14 +95,14 @@ def compare(runs: Sequence[Run], papers: Sequence[Paper]) -> Comparison:
     """Put `runs` beside the figures of `papers`.
 
     Of several runs of one network in one setting (target, CPU, threads) the newest counts.
-    Pairs are made within a setting only.
+    Pairs are made within a setting only. A run on an emulated device has no place here.
 
     Raises
     ------
     UsageError
         A run has fewer than `MIN_SAMPLES` samples, so that no interval can be given.
     """
-    newest = _newest(runs)
+    newest = _newest(run for run in runs if not run.device.emulated)
     for run in newest:
         _require_samples(run)
     return Comparison(

@@ -17,7 +17,7 @@ from edgetvm.records import RecordStore
 from edgetvm.records.compaction import compact as compacted
 from edgetvm.records.line import workload_key_of
 from edgetvm.records.merging import merge_into, read_foreign
-from edgetvm.records.store import FLUSHED, find_store, list_stores, stores_of
+from edgetvm.records.store import find_store, list_stores, stores_of, target_of
 from edgetvm.records.summary import WorkloadSummary, summarise_store, summarise_workloads
 from edgetvm.records_display import note_undefined, print_stores, print_verdicts, print_workloads
 
@@ -222,7 +222,7 @@ def _find_store(target: str, threads: int | None) -> RecordStore:
 
 def _folder_name(target: str) -> str:
     """Return the folder of a target's records; ``host`` goes by the CPU's name."""
-    name = target.removesuffix(FLUSHED)
+    name = target_of(target)
     return target if name != "host" else target.replace(name, _profile(name).name)
 
 
@@ -231,7 +231,7 @@ def _profile(target: str) -> "TargetProfile":
     require_host_packages()
     from edgetvm.stages.host_target import detect_host_profile, resolve_target
 
-    host, name = detect_host_profile(), target.removesuffix(FLUSHED)
+    host, name = detect_host_profile(), target_of(target)
     if name in ("host", host.name):
         return host
     return resolve_target(name, find_data_folders().profiles)

@@ -7,6 +7,9 @@ import msgspec
 
 from edgetvm.records.line_file import is_decodable
 
+FAILED_COST_S = 1e10
+"""What TVM writes as the cost of a failed trial, seconds."""
+
 
 class _Task(msgspec.Struct, frozen=True, array_like=True):
     workload_key: str

@@ -14,10 +14,8 @@ from statistics import fmean
 import msgspec
 
 from edgetvm.errors import RecordError
+from edgetvm.records.line import FAILED_COST_S
 from edgetvm.records.line_file import LineFile, is_decodable
-
-FAILED_COST_S = 1e10
-"""TVM's time of a failed trial."""
 
 
 class _Workload(msgspec.Struct, frozen=True, array_like=True):

@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # it loads NumPy, which a store does without
 
 SCHEMA_VERSION = 1
 
-FLUSHED = ".flushed"
-"""Ending of the folders of :func:`store_folder`."""
+FLUSHED, EMULATED = ".flushed", ".emulated"
+"""Endings of the folders of :func:`store_folder`."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -169,15 +169,28 @@ class RecordStore:
         return self._lines.reject_bad_lines()
 
 
-def store_folder(tuning_logs: Path, target: str, *, flushed: bool = False) -> Path:
+def store_folder(
+    tuning_logs: Path, target: str, *, flushed: bool = False, emulated: bool = False
+) -> Path:
     """Return the folder of a target's stores.
 
     Parameters
     ----------
-    flushed : the stores of candidates that were measured with a flushed cache, whose times cannot
-        be compared with the others.
+    flushed, emulated : the stores of candidates that were measured with a flushed cache, or on an
+        emulated board, whose times cannot be compared with the others.
     """
-    return tuning_logs / (target + FLUSHED if flushed else target)
+    marks = {EMULATED: emulated, FLUSHED: flushed}
+    return tuning_logs / (target + "".join(mark for mark in marks if marks[mark]))
+
+
+def target_of(folder: str) -> str:
+    """Return the target that a folder of :func:`store_folder` is of, by the folder's name."""
+    return folder.removesuffix(FLUSHED).removesuffix(EMULATED)
+
+
+def is_emulated(store: RecordStore) -> bool:
+    """Whether the times of a store are an emulator's, which say nothing of any device."""
+    return EMULATED in store.path.parent.name
 
 
 def list_stores(tuning_logs: Path) -> list[RecordStore]:
@@ -230,9 +243,10 @@ def find_store(tuning_logs: Path, target: str, threads: int | None) -> RecordSto
 def lines_of_other_stores(tuning_logs: Path, own: RecordStore) -> list[list[str]]:
     """Return the record lines of every other store: of other targets and thread counts.
 
-    Their times mean nothing here, but their schedules are good guesses. Lines that cannot be
-    read are passed over, since these stores are not the ones at work.
+    Their times mean nothing here, but their schedules are good guesses, unless an emulator chose
+    them. Lines that cannot be read are passed over, since these stores are not the ones at work.
     """
-    paths = [store.path for store in list_stores(tuning_logs) if store.path != own.path]
+    others = [store for store in list_stores(tuning_logs) if store.path != own.path]
+    paths = [store.path for store in others if not is_emulated(store)]
     contents = (path.read_text().splitlines() for path in paths)
     return [[line for line in lines if is_record(line)] for lines in contents]

@@ -7,7 +7,13 @@ import tvm
 
 from edgetvm import host_cpu
 from edgetvm.errors import UsageError
-from edgetvm.target_profile import TargetProfile, load_target_profile
+from edgetvm.target_profile import (
+    ARM_ARCHITECTURES,
+    PLAIN_KEYS,
+    CoreCluster,
+    TargetProfile,
+    load_target_profile,
+)
 
 TVM_VERSION = str(tvm.__version__)
 """Version of the TVM in use; records belong to one version."""
@@ -38,18 +44,27 @@ def detect_host_profile() -> TargetProfile:
     features = host_cpu.cpu_features()
     caches = host_cpu.cache_sizes()
     arch = platform.machine()
+    keys = f" {PLAIN_KEYS}" if arch in ARM_ARCHITECTURES else ""
     return TargetProfile(
         name=name,
         title=host_cpu.cpu_name(),
-        tvm_target=f"llvm -mcpu={name} -model={name}{_attributes(features)}",
+        tvm_target=f"llvm{keys} -mcpu={name} -model={name}{_attributes(features)}",
         arch=arch,
         features=tuple(f for f in ("avx2", "fma", "avx512f", "asimd") if f in features),
         link_triple=f"{arch}-linux-gnu.{OLDEST_GLIBC}",
-        cores=host_cpu.usable_cores(),
+        clusters=tuple(
+            CoreCluster(
+                name=one.name,
+                core=one.core or host_cpu.cpu_name(),
+                count=len(one.cpus),
+                clock_mhz=one.max_clock_mhz,
+                l1_data_bytes=caches.l1_data,
+                l2_bytes=caches.l2,
+            )
+            for one in host_cpu.clusters()
+        ),
         vector_unit_bytes=_vector_bytes(features),
         cache_line_bytes=caches.line or 64,
-        l1_cache_bytes=caches.l1_data,
-        l2_cache_bytes=caches.l2,
         sources=("LLVM's name of the CPU, /proc/cpuinfo and /sys/devices/system/cpu",),
     )
 

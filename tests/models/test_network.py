@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetvm.errors import UsageError
-from edgetvm.manifest import file_sha256
+from edgetvm.manifest import sha256_of
 from edgetvm.models.network import Network
 from edgetvm.models.resolve import network_from_source, resolve_network
 
@@ -155,7 +155,7 @@ def test_a_checkpoint_replaces_the_random_weights(tmp_path: Path) -> None:
     assert network.module is not None
     assert network.module.classifier[1].bias.eq(3).all()
     assert network.source.weights == str(path)
-    assert network.source.weights_sha256 == file_sha256(path)
+    assert network.source.weights_sha256 == sha256_of(path)
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
@@ -240,7 +240,7 @@ def test_an_onnx_file_is_read_with_its_own_shape(tmp_path: Path) -> None:
     assert network.parameters == 4 * 27 + 2 * 4 + 4 * 5
     assert (network.module, network.onnx_path) == (None, path)
     assert network.source.reference == str(path)
-    assert network.source.weights_sha256 == file_sha256(path)
+    assert network.source.weights_sha256 == sha256_of(path)
     assert network.reference_runtime.startswith("ONNX Runtime 1.")
     assert network.reference_outputs(network.golden_input())[0].shape == (1, 5)
 

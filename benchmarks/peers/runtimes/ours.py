@@ -17,7 +17,7 @@ def load(job: Job, data: Floats) -> Loaded:
     import tvm
     from tvm.contrib import graph_executor
 
-    from edgetvm.stages.device.server import set_threads
+    from edgetvm.stages.device.session_process import set_threads
 
     manifest = read_manifest(job.bundle)
     set_threads(job.threads)

@@ -1,10 +1,11 @@
 """Linking without an installed toolchain: zig's clang and lld, which come as a Python package."""
 
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 from edgetvm.errors import CompileError
-from edgetvm.manifest import LibraryFile, file_sha256
+from edgetvm.manifest import LibraryFile, sha256_of
 
 _MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64", "EM_ARM": "armv7l"}
 
@@ -17,7 +18,7 @@ def link_library(objects: list[Path], output: Path, link_triple: str) -> None:
     CompileError
         The linker failed; its first message is quoted.
     """
-    _run_zig(["cc", "-target", link_triple, "-shared", "-fPIC", "-lm"], objects, output)
+    run_zig(["cc", "-target", link_triple, "-shared", "-fPIC", "-lm"], objects, output)
 
 
 def link_candidate(objects: list[Path], output: Path) -> None:
@@ -26,10 +27,11 @@ def link_candidate(objects: list[Path], output: Path) -> None:
     libm and libc are left open; the server that loads the candidate has both. Raises
     `CompileError` as :func:`link_library`.
     """
-    _run_zig(["ld.lld", "-shared"], objects, output)
+    run_zig(["ld.lld", "-shared"], objects, output)
 
 
-def _run_zig(command: list[str], objects: list[Path], output: Path) -> None:
+def run_zig(command: list[str], objects: list[Path], output: Path) -> None:
+    """Run one of zig's programs on `objects`; raises `CompileError`."""
     import ziglang
 
     zig = Path(ziglang.__file__).with_name("zig")
@@ -38,6 +40,11 @@ def _run_zig(command: list[str], objects: list[Path], output: Path) -> None:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[0]
         raise CompileError(f"Linking {output.name} failed: {reason}")
+
+
+def linker_version() -> str:
+    """Return the linker's name and version."""
+    return f"zig {version('ziglang')}"
 
 
 def describe_library(path: Path) -> LibraryFile:
@@ -56,11 +63,14 @@ def describe_library(path: Path) -> LibraryFile:
             for auxiliary in auxiliaries
             if auxiliary.name.startswith("GLIBC_")
         ]
+        dynamic = elf.get_section_by_name(".dynamic")
+        needs = [tag.needed for tag in dynamic.iter_tags("DT_NEEDED")] if dynamic else []
         pointer_bits = int(elf.elfclass)
     return LibraryFile(
-        sha256=file_sha256(path),
+        sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         arch=_MACHINES.get(machine, machine),
         pointer_bits=pointer_bits,
         glibc=".".join(map(str, max(versions))) if versions else "",
+        needs=tuple(needs),
     )

@@ -13,7 +13,8 @@ from tvm.meta_schedule.arg_info import ArgInfo
 from tvm.meta_schedule.database import Database, MemoryDatabase, TuningRecord, Workload
 
 from edgetvm.errors import RecordError, one_line
-from edgetvm.records.metaschedule_store import FAILED_COST_S, MetaScheduleRecord, parse_trial
+from edgetvm.records.line import FAILED_COST_S
+from edgetvm.records.metaschedule_store import MetaScheduleRecord, parse_trial
 from edgetvm.stages.build.tasks import NetworkTask, normalised_module
 
 LOOK_UP = {"relay.backend.tir_converter": "edgetvm.in_database"}

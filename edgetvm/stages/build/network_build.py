@@ -12,28 +12,17 @@ from typing import Self
 
 import tvm
 
-from edgetvm import __version__
-from edgetvm.files import replacing
 from edgetvm.manifest import (
     AUTO_SCHEDULER,
-    GOLDEN,
-    MANIFEST,
     METASCHEDULE,
     TUNED_LIBRARY,
-    UNTUNED_LIBRARY,
     LatencyBreakdown,
-    Manifest,
     TaskSummary,
-    file_sha256,
-    write_golden,
-    write_manifest,
 )
-from edgetvm.measurement import utc_now
 from edgetvm.models.network import Network
 from edgetvm.records.metaschedule_store import MetaScheduleRecord
 from edgetvm.stages.build.interrupts import leave_interrupts_to_parent
 from edgetvm.stages.build.library import build_tuned, build_untuned
-from edgetvm.stages.build.linker import describe_library
 from edgetvm.stages.build.metaschedule_records import best_metaschedule, make_database
 from edgetvm.stages.build.network_forms import NetworkForms
 from edgetvm.stages.build.records import Record, best_times, only_chosen
@@ -41,7 +30,7 @@ from edgetvm.stages.build.tasks import NetworkTask, fused_calls, workload_key
 from edgetvm.stages.build.winners import Winner, choose_winners
 from edgetvm.stages.export.optimise import fuse_for_auto_scheduler
 from edgetvm.stages.export.relay_import import import_network
-from edgetvm.target_profile import TargetProfile
+from edgetvm.target_profile import CPU, TargetProfile
 
 
 class NetworkBuild:
@@ -51,7 +40,9 @@ class NetworkBuild:
     ----------
     golden_input, golden_outputs : float32; the outputs are the reference's.
     forms : of the network, for AutoScheduler; the tuned library has the one that is fastest.
-    latency : of the tuned library, once it was measured.
+    untuned_error : relative, of the untuned library, once it was checked.
+    lowering : whose default schedules the untuned library has, of the profile's lowerings.
+    relative_error, latency : of the tuned library, once it was checked and measured.
     seconds_to_build : that the last tuned library took; 0 before.
 
     The untuned library is built from the start, in a process of its own beside everything else.
@@ -72,19 +63,22 @@ class NetworkBuild:
         self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-build-")
         self._tuned_with: dict[str, Winner] = {}
         self._metaschedule: list[tuple[NetworkTask, MetaScheduleRecord]] = []
+        self.lowering = CPU
+        self.untuned_error: float | None = None
+        self.relative_error: float | None = None
         self.latency: LatencyBreakdown | None = None
         self.seconds_to_build = 0.0
         relay = import_network(network)
         self._worker = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=leave_interrupts_to_parent
         )
-        self._untuned = self._worker.submit(
-            build_untuned,
-            tvm.ir.save_json(relay),
-            profile.tvm_target,
-            profile.link_triple,
-            self._path(UNTUNED_LIBRARY),
-        )
+        relay_json = tvm.ir.save_json(relay)
+        self._untuned = {
+            lowering: self._worker.submit(
+                build_untuned, relay_json, target, profile.link_triple, self._untuned_path(lowering)
+            )
+            for lowering, target in profile.lowerings.items()
+        }
         self.forms = NetworkForms(fuse_for_auto_scheduler(relay, self._target), profile, threads)
         self._form = self.forms.direct
 
@@ -111,10 +105,11 @@ class NetworkBuild:
         """The tasks of the tuned library's form; of the direct one before it is built."""
         return self._form.tasks
 
-    def untuned_library(self) -> Path:
-        """Wait for the library with TVM's default schedules."""
-        self._untuned.result()
-        return self._path(UNTUNED_LIBRARY)
+    def untuned_library(self, lowering: str | None = None) -> Path:
+        """Wait for the library with TVM's default schedules, of the chosen lowering by default."""
+        lowering = lowering or self.lowering
+        self._untuned[lowering].result()
+        return self._untuned_path(lowering)
 
     def build_tuned(
         self,
@@ -161,6 +156,11 @@ class NetworkBuild:
         self.seconds_to_build = time.monotonic() - started_s
         return library
 
+    @property
+    def tuned_library(self) -> Path:
+        """The library that will be handed out."""
+        return self._path(TUNED_LIBRARY)
+
     def won_by(self, tuner: str) -> list[NetworkTask]:
         """Return the tasks of the tuned library whose schedules are of `tuner`."""
         won = {key for key, winner in self._tuned_with.items() if winner.tuner == tuner}
@@ -183,6 +183,7 @@ class NetworkBuild:
         """Hand out TVM's default schedules in place of the tuned library."""
         shutil.copyfile(self.untuned_library(), self._path(TUNED_LIBRARY))
         self._tuned_with = {}
+        self.relative_error = self.untuned_error
 
     def task_summaries(self) -> Iterable[TaskSummary]:
         """Say of each task what it is and how fast its best record was, and whose."""
@@ -197,48 +198,8 @@ class NetworkBuild:
                 tuner=winner.tuner if winner else None,
             )
 
-    def write_bundle(self, bundle: Path) -> Manifest:
-        """Move what was built to the folder `bundle` and write its manifest, last.
-
-        Without a manifest a folder is no bundle, so an interruption leaves none rather than a
-        mixture. Runs of an earlier bundle in that folder stay.
-        """
-        write_golden(self._path(GOLDEN), self.golden_input, self.golden_outputs)
-        manifest = self._manifest()
-        bundle.mkdir(parents=True, exist_ok=True)
-        (bundle / MANIFEST).unlink(missing_ok=True)
-        for name in (TUNED_LIBRARY, UNTUNED_LIBRARY, GOLDEN):
-            with replacing(bundle / name) as temporary:
-                shutil.copyfile(self._path(name), temporary)
-        write_manifest(bundle, manifest)
-        return manifest
-
-    def _manifest(self) -> Manifest:
-        network, profile = self.network, self.profile
-        return Manifest(
-            model=network.name,
-            title=network.title,
-            source=network.source,
-            input_name=network.input_name,
-            input_shape=network.input_shape,
-            output_shapes=tuple(output.shape for output in self.golden_outputs),
-            parameters=network.parameters,
-            normalisation=network.recipe.normalisation,
-            target=profile.name,
-            tvm_target=profile.tvm_target,
-            features=profile.features,
-            threads=self.threads,
-            tasks=tuple(self.task_summaries()),
-            tuned=describe_library(self._path(TUNED_LIBRARY)),
-            untuned=describe_library(self._path(UNTUNED_LIBRARY)),
-            golden_sha256=file_sha256(self._path(GOLDEN)),
-            reference_runtime=network.reference_runtime,
-            tolerance=network.recipe.tolerance,
-            latency=self.latency,
-            edgetvm_version=__version__,
-            tvm_version=tvm.__version__,
-            created_at=utc_now(),
-        )
+    def _untuned_path(self, lowering: str) -> Path:
+        return self._path(f"untuned_{lowering}.so")
 
     def _path(self, name: str) -> Path:
         return Path(self._folder.name) / name

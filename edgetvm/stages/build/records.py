@@ -89,10 +89,5 @@ def only_chosen(records: list[Record], choices: Mapping[str, str]) -> list[Recor
 
 def best_times(records: Iterable[Record]) -> dict[str, float]:
     """Return the best time of each workload key that has a valid record, seconds."""
-    best: dict[str, float] = {}
-    for measure_input, result in records:
-        seconds = cost_s(result)
-        key = measure_input.task.workload_key
-        if seconds is not None and seconds < best.get(key, float("inf")):
-            best[key] = seconds
-    return best
+    best = {key: cost_s(group[0][1]) for key, group in fastest_records(records).items()}
+    return {key: seconds for key, seconds in best.items() if seconds is not None}

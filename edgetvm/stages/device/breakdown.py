@@ -6,6 +6,7 @@ is not the network's latency; the breakdown says what lies between.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
@@ -39,7 +40,8 @@ def break_down(
     DeviceError
         The device is lost.
     """
-    medians_s = _medians_s(address, build, tuned)
+    libraries = {"untuned": build.untuned_library(), "tuned": tuned}
+    medians_s = library_medians_s(address, build, libraries)
     operators = operator_times_s(address, build, tuned)
     tasks_s = task_operators_s(build, operators)
     transforms_s = [s for name, s in operators if name.endswith("fused_layout_transform")]
@@ -62,10 +64,13 @@ def task_operators_s(build: NetworkBuild, operators: list[tuple[str, float]]) ->
     return [s for name, s in operators if any(anchor in name for anchor in anchors)]
 
 
-def _medians_s(address: Address, build: NetworkBuild, tuned: Path) -> dict[str, float]:
+def library_medians_s(
+    address: Address, build: NetworkBuild, libraries: Mapping[str, Path]
+) -> dict[str, float]:
+    """Time libraries of different file names in turn; return the median seconds of each."""
     session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
     contenders = {}
-    for name, path in {"untuned": build.untuned_library(), "tuned": tuned}.items():
+    for name, path in libraries.items():
         library = RemoteLibrary(session, path, build.network.input_name)
         library.run(build.golden_input)
         contenders[name] = Contender.of_library(library)

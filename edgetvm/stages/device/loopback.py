@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from edgetvm.errors import DeviceError
@@ -11,17 +11,31 @@ from edgetvm.stages.device.session import Address
 
 
 @contextmanager
-def loopback_server() -> Iterator[Address]:
+def loopback_server(
+    python: str | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Address]:
     """Run a server for this machine while the block lasts, and yield its address.
 
     The server ends when its standard input closes, so also when this process is killed.
+
+    Parameters
+    ----------
+    python : that runs it; None is the one that runs this process.
+    environment : of the server; None is this process's.
 
     Raises
     ------
     DeviceError
         The server does not come up.
     """
-    command = [sys.executable, "-m", "edgetvm.serve", "--port", "0", "--until-stdin-closes"]
+    command = [
+        python or sys.executable,
+        "-m",
+        "edgetvm.serve",
+        "--port",
+        "0",
+        "--until-stdin-closes",
+    ]
     with (
         # A file, because a pipe that nobody reads would fill up and block the server.
         tempfile.TemporaryFile() as log,
@@ -33,6 +47,7 @@ def loopback_server() -> Iterator[Address]:
             stderr=log,
             text=True,
             start_new_session=True,
+            env=environment,
         ) as server,
     ):
         assert server.stdin
@@ -50,13 +65,3 @@ def loopback_server() -> Iterator[Address]:
                 server.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 server.kill()
-
-
-@contextmanager
-def device_at(rpc: str | None) -> Iterator[Address]:
-    """Yield the address of the device that `rpc` (``HOST[:PORT]``) names, None for this machine."""
-    if rpc is not None:
-        yield Address.parse(rpc)
-    else:
-        with loopback_server() as address:
-            yield address

@@ -1,35 +1,37 @@
 """The RPC server on a device: TVM's protocol, one session at a time, each in a process of its own.
 
 TVM's own server stops listening for good when a session's process crashes, and a client that
-says nothing blocks all others. Here every connection is greeted by a thread of its own, and a
-crashed, hung or killed session takes nothing with it.
+says nothing blocks all others. Here every connection is greeted beside the others, and a crashed,
+hung or killed session takes nothing with it.
 """
 
-import json
+import asyncio
 import logging
 import multiprocessing
 import os
-import platform
 import socket
 import struct
-import threading
-from collections.abc import Callable
+import tempfile
+from contextlib import suppress
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 import msgspec
-import tvm
 from tvm.rpc import base
-from tvm.rpc import server as tvm_server
 
-from edgetvm import __version__, host_cpu
+from edgetvm.access import ServerIdentity
 from edgetvm.errors import DeviceError
-from edgetvm.measurement import DeviceInfo
+from edgetvm.stages.device import session_process
+from edgetvm.stages.device.connection import RPC_KEY, carry_both_ways, keep_alive
+from edgetvm.stages.device.greeting import MAX_LINE_BYTES, Answer, Hello, Versions, as_line
+from edgetvm.stages.device.tracker import Registration
 
-RPC_KEY = "edgetvm"
-DEFAULT_PORT = 9090
 GREETING_TIMEOUT_S = 5.0
-_FASTEST_CORES = 1
-"""TVM's affinity mode ``kBig``: one thread a core, the cores with the highest clock first."""
+WRONG_TOKEN_DELAY_S = 2.0
+MAX_GREETED = 64
+"""Connections greeted at a time: further ones are turned away, so that they cost nothing."""
+
+MAX_KEY_BYTES = 1024
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Weights and activations on pages of 4 KiB miss the TLB at every turn: ask for large ones."""
@@ -43,6 +45,8 @@ class DeviceServer:
     Parameters
     ----------
     port : 0 takes any free port; `address` tells which.
+    identity : asks clients for its token, inside TLS; None serves everyone who reaches the port.
+    registration : with a tracker.
 
     Raises
     ------
@@ -50,123 +54,155 @@ class DeviceServer:
         The port is taken or the address is not this machine's.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        identity: ServerIdentity | None = None,
+        registration: Registration | None = None,
+    ) -> None:
         try:
-            self._socket = socket.create_server((host, port), backlog=64)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server((host, port), family=family, backlog=64)
         except (OSError, OverflowError) as err:
             raise DeviceError(
                 f"Cannot listen on {host}:{port}: {err}. Give another --port or --host."
             ) from err
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
+        self._identity = identity
+        self._registration = registration
         # Sessions are forked from a process without threads that has TVM loaded already, and
         # that starts with this environment.
         os.environ.setdefault("GLIBC_TUNABLES", HUGE_PAGES)
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__])
-        self._one_session = threading.Lock()
+        self._context.set_forkserver_preload([session_process.__name__])
+        self._loop = asyncio.new_event_loop()
+        self._closing = asyncio.Event()
+        self._one_session = asyncio.Lock()
+        self._greeted = 0
 
     def serve_forever(self) -> None:
         """Accept connections until :meth:`close` is called."""
-        while True:
-            try:
-                connection, peer = self._socket.accept()
-            except OSError:
-                return
-            greeter = threading.Thread(target=self._greet, args=(connection, peer), daemon=True)
-            greeter.start()
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
 
     def close(self) -> None:
-        """Stop listening; a running session goes on until its client leaves."""
-        # shutdown wakes the thread that waits in accept, which close alone does not.
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        """Stop listening, and end a running session."""
+        self._loop.call_soon_threadsafe(self._closing.set)
 
-    def _greet(self, connection: socket.socket, peer: tuple[str, int]) -> None:
-        with connection:
-            try:
-                connection.settimeout(GREETING_TIMEOUT_S)
-                key = _read_key(connection)
-                name, *options = key.split() or [""]
-                if name != f"client:{RPC_KEY}":
-                    connection.sendall(struct.pack("<i", base.RPC_CODE_MISMATCH))
+    async def _serve(self) -> None:
+        tls = self._identity.tls() if self._identity else None
+        server = await asyncio.start_server(
+            self._greet,
+            sock=self._socket,
+            ssl=tls,
+            ssl_handshake_timeout=GREETING_TIMEOUT_S if tls else None,
+            ssl_shutdown_timeout=GREETING_TIMEOUT_S if tls else None,
+            limit=MAX_LINE_BYTES,
+        )
+        registered = None
+        if self._registration is not None:
+            registered = asyncio.create_task(self._registration.keep(self.address[1]))
+        async with server:
+            await self._closing.wait()
+        if registered is not None:
+            registered.cancel()
+
+    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = "{}:{}".format(*writer.get_extra_info("peername")[:2])
+        self._greeted += 1
+        is_sent = False
+        try:
+            if self._greeted > MAX_GREETED:
+                logger.warning("%s turned away: %s others wait", peer, MAX_GREETED)
+                return
+            async with asyncio.timeout(GREETING_TIMEOUT_S):
+                if self._identity is not None and not await self._admit(reader, writer, peer):
                     return
-                with self._one_session:
-                    self._run_session(connection, peer, _session_timeout_s(options))
-            except (OSError, struct.error, ValueError) as err:
-                logger.info("%s:%s left or is no client: %s", *peer[:2], err)
+                name, timeout_s = await _read_key(reader)
+            is_sent = self._registration is not None and self._registration.take(name)
+            if not is_sent and name != RPC_KEY:
+                writer.write(struct.pack("<i", base.RPC_CODE_MISMATCH))
+                await writer.drain()
+                return
+            async with self._one_session:
+                await self._run_session(reader, writer, peer, timeout_s)
+        except asyncio.CancelledError:
+            return  # the server closes; asyncio's streams cannot take a cancelled task
+        except (OSError, EOFError, TimeoutError, ValueError, msgspec.MsgspecError) as err:
+            logger.info("%s left or is no client: %s", peer, err or type(err).__name__)
+        finally:
+            self._greeted -= 1
+            if self._registration is not None and is_sent:
+                self._registration.renew()
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
-    def _run_session(
-        self, connection: socket.socket, peer: tuple[str, int], timeout_s: float | None
+    async def _admit(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str
+    ) -> bool:
+        """Exchange versions and ask for the token; say whether the client may go on."""
+        assert self._identity is not None
+        hello = msgspec.json.decode(await _read_line(reader), type=Hello)
+        here, refusal = Versions.here(), ""
+        if not self._identity.token.is_secret(bytes.fromhex(hello.secret)):
+            logger.warning("%s gave a wrong token", peer)
+            await asyncio.sleep(WRONG_TOKEN_DELAY_S)
+            refusal = "the token is wrong: give --token as the server printed it"
+        elif not here.fits(hello.versions):
+            refusal = f"it runs {here}, you {hello.versions}: install the same edgetvm on both"
+        writer.write(as_line(Answer(versions=here, refusal=refusal)))
+        await writer.drain()
+        return not refusal
+
+    async def _run_session(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        peer: str,
+        timeout_s: float | None,
     ) -> None:
         answer = f"server:{RPC_KEY}".encode()
-        connection.sendall(struct.pack("<ii", base.RPC_CODE_SUCCESS, len(answer)) + answer)
-        connection.settimeout(None)
-        logger.info("session of %s:%s", *peer[:2])
-        session = self._context.Process(target=_session, args=(connection,), daemon=True)
-        session.start()
-        session.join(timeout_s)
-        if session.is_alive():
-            logger.warning("session of %s:%s took longer than %s s", *peer[:2], timeout_s)
-            session.kill()
-            session.join()
-        elif session.exitcode:
-            logger.warning("session of %s:%s ended with %s", *peer[:2], session.exitcode)
+        writer.write(struct.pack("<ii", base.RPC_CODE_SUCCESS, len(answer)) + answer)
+        await writer.drain()
+        logger.info("session of %s", peer)
+        keep_alive(writer)
+        ours, theirs = socket.socketpair()
+        inside = await asyncio.open_unix_connection(sock=ours)
+        with tempfile.TemporaryDirectory(prefix="edgetvm-session-") as folder:
+            arguments = (theirs, Path(folder))
+            session = self._context.Process(
+                target=session_process.serve, args=arguments, daemon=True
+            )
+            await asyncio.to_thread(session.start)  # the first one waits until TVM is loaded
+            theirs.close()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await carry_both_ways((reader, writer), inside)
+            except TimeoutError:
+                logger.warning("session of %s took longer than %s s", peer, timeout_s)
+            finally:
+                # Whoever left, there is nobody any more for whom this process could compute.
+                session.kill()
+                await asyncio.to_thread(session.join)
+                inside[1].close()
 
 
-def _read_key(connection: socket.socket) -> str:
-    (magic,) = struct.unpack("<i", base.recvall(connection, 4))
+async def _read_line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readuntil(b"\n")
+    except asyncio.LimitOverrunError as err:
+        raise ValueError("greeting too long") from err
+
+
+async def _read_key(reader: asyncio.StreamReader) -> tuple[str, float | None]:
+    """Read the beginning of TVM's protocol: the key and the time limit that the client gives."""
+    magic, length = struct.unpack("<ii", await reader.readexactly(8))
     if magic != base.RPC_MAGIC:
         raise ValueError("no TVM RPC client")
-    (length,) = struct.unpack("<i", base.recvall(connection, 4))
-    if not 0 < length < 1024:
+    if not 0 < length < MAX_KEY_BYTES:
         raise ValueError("key too long")
-    return bytes(base.recvall(connection, length)).decode("utf-8", "replace")
-
-
-def _session_timeout_s(options: list[str]) -> float | None:
-    for option in options:
-        name, _, value = option.partition("=")
-        if name == "-timeout":
-            return float(value)
-    return None
-
-
-def _session(connection: socket.socket) -> None:
-    """Serve one session; runs in a process of its own and ends with it."""
-    # TVM would take half of the x86 hardware threads, on the guess that they are hyper-threads.
-    os.environ["TVM_NUM_THREADS"] = str(host_cpu.usable_cores())
-    environment = tvm_server._server_env([])
-    tvm.register_func("edgetvm.device_info", device_info_json, override=True)
-    tvm.register_func("edgetvm.set_threads", set_threads, override=True)
-    serve: Callable[[int], None] = tvm_server._ffi_api.ServerLoop
-    serve(connection.detach())
-    environment.remove()
-
-
-def set_threads(threads: int) -> None:
-    """Run kernels on `threads` threads from now on.
-
-    TVM's profiler starts the threads anew, as many as the environment says.
-    """
-    os.environ["TVM_NUM_THREADS"] = str(threads)
-    tvm.get_global_func("runtime.config_threadpool")(_FASTEST_CORES, threads)
-
-
-def device_info() -> DeviceInfo:
-    """Describe the machine that this process runs on."""
-    return DeviceInfo(
-        host=platform.node(),
-        arch=platform.machine(),
-        cpu=host_cpu.cpu_name(),
-        features=host_cpu.cpu_features(),
-        cores=host_cpu.usable_cores(),
-        pointer_bits=struct.calcsize("P") * 8,
-        libc=" ".join(platform.libc_ver()),
-        edgetvm_version=__version__,
-        tvm_version=tvm.__version__,
-    )
-
-
-def device_info_json() -> str:
-    """Describe this machine as JSON, for the client to ask over RPC."""
-    return json.dumps(msgspec.to_builtins(device_info()))
+    name, *options = (await reader.readexactly(length)).decode("utf-8", "replace").split() or [""]
+    timeouts = [option.removeprefix("-timeout=") for option in options if "-timeout=" in option]
+    return name.removeprefix("client:"), float(timeouts[0]) if timeouts else None

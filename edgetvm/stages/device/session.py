@@ -1,34 +1,50 @@
 """The client's side: reach a device, make sure that it is the right one, open sessions."""
 
-import socket
-import struct
+import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import tvm
 from tvm import rpc
-from tvm.rpc import base
 
-from edgetvm.errors import DeviceError, one_line
+from edgetvm.access import Token
+from edgetvm.device_state import DeviceState
+from edgetvm.errors import DeviceError, did_you_mean, one_line
 from edgetvm.manifest import Manifest
 from edgetvm.measurement import DeviceInfo
-from edgetvm.stages.device.server import DEFAULT_PORT, RPC_KEY
+from edgetvm.stages.device.connection import (
+    DEFAULT_PORT,
+    REACH_TIMEOUT_S,
+    RPC_KEY,
+    START_SERVER,
+    Route,
+)
+from edgetvm.stages.device.forwarder import Forwarder
+from edgetvm.stages.device.greeting import Versions
 from edgetvm.target_profile import TargetProfile
-
-REACH_TIMEOUT_S = 10.0
-START_SERVER = "Start it there with: python -m edgetvm.serve --host 0.0.0.0"
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a device's server listens."""
+    """Where a device's server listens, and what it asks of a client.
+
+    Attributes
+    ----------
+    token : None if the server asks for none.
+    key : TVM's RPC key of the next session; a tracker gives one for each.
+    cores : cluster that sessions run on, such as ``big``; empty takes the fastest cores first.
+    """
 
     host: str
     port: int
+    token: Token | None = None
+    key: str = RPC_KEY
+    cores: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> "Address":
+    def parse(cls, text: str, token: Token | None = None) -> "Address":
         """Read ``HOST`` or ``HOST:PORT`` (``[IPV6]:PORT`` for an IPv6 address).
 
         Raises
@@ -42,36 +58,25 @@ class Address:
         host = host.removeprefix("[").removesuffix("]")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise DeviceError(f"--rpc {text!r} is no address: give HOST or HOST:PORT.")
-        return cls(host, int(port))
+        return cls(host, int(port), token)
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return str(self.route)
+
+    @property
+    def route(self) -> Route:
+        """How its server is reached."""
+        return Route(self.host, self.port, self.token)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its server listens on this machine, in the clear."""
+        return self.token is None and self.host in ("127.0.0.1", "::1", "localhost")
 
 
 def reach(address: Address, timeout_s: float = REACH_TIMEOUT_S) -> None:
-    """Make sure that a TVM RPC server answers at `address`, without opening a session.
-
-    The probe's key fits no session, which every TVM server refuses with a code of its own.
-
-    Raises
-    ------
-    DeviceError
-        Nothing listens there, it does not answer in time, or it is something else.
-    """
-    probe = b"client:edgetvm-probe"
-    try:
-        with socket.create_connection((address.host, address.port), timeout_s) as connection:
-            connection.sendall(struct.pack("<ii", base.RPC_MAGIC, len(probe)) + probe)
-            answer = connection.recv(4, socket.MSG_WAITALL)
-    except TimeoutError as err:
-        raise DeviceError(
-            f"{address} does not answer within {timeout_s:g} s: is the address right, and does "
-            f"edgetvm's server run on the device? {START_SERVER}"
-        ) from err
-    except OSError as err:
-        raise DeviceError(f"{address} cannot be reached: {err.strerror}. {START_SERVER}") from err
-    if answer != struct.pack("<i", base.RPC_CODE_MISMATCH):
-        raise DeviceError(f"What listens on {address} is no TVM RPC server. {START_SERVER}")
+    """Make sure that a server answers at `address`; raises as :meth:`Route.probe`."""
+    asyncio.run(address.route.probe(Versions.here(), timeout_s))
 
 
 class DeviceSession:
@@ -82,64 +87,93 @@ class DeviceSession:
     timeout_s : the server ends the session after this long, whatever it is doing, so that a
         kernel that never returns cannot block the device.
 
+    Attributes
+    ----------
+    threads : in use, as read back.
+    cpus : the CPUs that they run on, with commas between.
+
     Raises
     ------
     DeviceError
-        The server is not edgetvm's or of another TVM version, or its runtime does not take the
-        number of threads.
+        The server is not edgetvm's or of another version, or its device does not have so many
+        cores of that kind.
     """
 
     def __init__(self, address: Address, threads: int, timeout_s: float) -> None:
         reach(address)
         self.address = address
+        host, port, key = address.host, address.port, address.key
+        if not address.is_local:
+            forwarder = Forwarder.to(address.route)
+            host, port, key = "127.0.0.1", forwarder.port, forwarder.key(key)
         try:
-            self.remote = rpc.connect(
-                address.host, address.port, RPC_KEY, session_timeout=timeout_s
-            )
+            self.remote = rpc.connect(host, port, key, session_timeout=timeout_s)
             self.cpu = self.remote.cpu()
-            self.info = self._ask_device_info()
+            self._check_versions()
+            self.info = msgspec.json.decode(self._call("device_info"), type=DeviceInfo)
+            self.threads, self.cpus = self._set_threads(threads, address.cores)
         except tvm.TVMError as err:
             raise DeviceError(
                 f"No session with {address}: {one_line(err)}. {START_SERVER}"
             ) from err
-        self._check_version()
-        self.threads = self._set_threads(threads)
 
-    def _ask_device_info(self) -> DeviceInfo:
+    def state(self) -> DeviceState:
+        """Ask for clocks, temperature and load."""
+        return msgspec.json.decode(self._call("device_state"), type=DeviceState)
+
+    def _call(self, name: str, *arguments: object) -> Any:
+        return self.remote.get_function(f"edgetvm.{name}")(*arguments)
+
+    def _check_versions(self) -> None:
+        here = Versions.here()
         try:
-            ask = self.remote.get_function("edgetvm.device_info")
+            there = msgspec.json.decode(self._call("versions"), type=Versions)
         except AttributeError as err:
             raise DeviceError(
-                f"{self.address} is a TVM RPC server, but not edgetvm's, so it cannot say what "
-                f"device it is. {START_SERVER}"
+                f"{self.address} is a TVM RPC server, but not one of edgetvm {here.edgetvm}, so "
+                f"it cannot say what device it is. {START_SERVER}"
             ) from err
-        return msgspec.json.decode(ask(), type=DeviceInfo)
-
-    def _check_version(self) -> None:
-        if self.info.tvm_version != tvm.__version__:
+        if not here.fits(there):
             raise DeviceError(
-                f"{self.address} runs TVM {self.info.tvm_version}, this machine "
-                f"{tvm.__version__}: install the same edgetvm on both."
+                f"{self.address} runs {there}, this machine {here}: install the same edgetvm on "
+                "both."
             )
 
-    def _set_threads(self, threads: int) -> int:
-        if threads > self.info.cores:
+    def _set_threads(self, threads: int, cores: str) -> tuple[int, str]:
+        clusters = {one.name: len(one.cpus) for one in self.info.clusters}
+        if cores and cores not in clusters:
             raise DeviceError(
-                f"{threads} threads were asked for, {self.address} offers {self.info.cores} "
-                f"cores: give --threads {self.info.cores} or fewer."
+                f"{self.address} has no cores called {cores!r}: {did_you_mean(cores, clusters)}"
             )
-        self.remote.get_function("edgetvm.set_threads")(threads)
+        offered = clusters.get(cores, self.info.cores)
+        if threads > offered:
+            raise DeviceError(
+                f"{threads} threads were asked for, {self.address} offers {offered} "
+                f"{cores + ' ' if cores else ''}cores: give --threads {offered} or fewer."
+            )
+        cpus = self._call("set_threads", threads, cores)
         in_use = int(self.remote.get_function("runtime.NumThreads")())
         if in_use != threads:
             raise DeviceError(
                 f"{self.address} runs {in_use} threads where {threads} were asked for: restart "
                 "its server without TVM_NUM_THREADS."
             )
-        return in_use
+        return in_use, cpus
 
-    def load_library(self, path: Any) -> Any:
-        """Upload a shared library and load it on the device."""
-        self.remote.upload(str(path))
+    def load_library(self, path: Path) -> Any:
+        """Upload a shared library and load it on the device.
+
+        Raises
+        ------
+        DeviceError
+            The device cannot write it.
+        """
+        trouble = self._call("upload", path.name, bytearray(path.read_bytes()))
+        if trouble:
+            raise DeviceError(
+                f"{self.address} cannot write {path.name} ({trouble}): make space in its folder "
+                "for temporary files, or start its server with TMPDIR set to another one."
+            )
         return self.remote.load_module(path.name)
 
 
@@ -157,7 +191,7 @@ def open_for_target(address: Address, profile: TargetProfile, threads: int) -> D
         As :class:`DeviceSession` and :func:`check_device_fits`.
     """
     check_device_fits(describe_device(address), profile, address)
-    return DeviceSession(address, threads, timeout_s=REACH_TIMEOUT_S)
+    return DeviceSession(address, threads, REACH_TIMEOUT_S)
 
 
 def check_device_fits(info: DeviceInfo, profile: TargetProfile, address: Address) -> None:

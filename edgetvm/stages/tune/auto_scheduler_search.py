@@ -7,16 +7,14 @@ from pathlib import Path
 from tvm import auto_scheduler
 
 from edgetvm.records import RecordStore, lines_of_other_stores
+from edgetvm.records.line import FAILED_COST_S
 from edgetvm.stages.build.records import Record, cost_s, parse_records, record_line
 from edgetvm.stages.build.tasks import NetworkTask
+from edgetvm.stages.tune.candidate_timing import Outcome
 from edgetvm.stages.tune.cost_model import CostModel
 from edgetvm.stages.tune.relatives import cost_model_of, nearest_cost_model
 from edgetvm.stages.tune.search import TaskSearch
-from edgetvm.stages.tune.tools import Outcome
 from edgetvm.stages.tune.transfer import KnownSchedules
-
-FAILED_COST = 1e10
-"""TVM's cost of a failed trial, seconds."""
 
 
 class AutoSchedulerSearch:
@@ -69,7 +67,7 @@ class AutoSchedulerSearch:
         """Write the record of a trial and remember it."""
         costs_s, error_no, error = outcome
         result = auto_scheduler.MeasureResult(
-            costs_s or [FAILED_COST], error_no, error, sum(costs_s), time.time()
+            costs_s or [FAILED_COST_S], error_no, error, sum(costs_s), time.time()
         )
         line = record_line((candidate, result))
         self._store.append(line)

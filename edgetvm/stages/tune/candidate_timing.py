@@ -11,6 +11,9 @@ from edgetvm.errors import one_line
 from edgetvm.stages.device.session import Address, DeviceSession
 from edgetvm.stages.tune.candidate_build import BuiltCandidate
 
+Outcome = tuple[list[float], int, str]
+"""Costs of a trial in seconds, none if it failed; TVM's error number; the error."""
+
 SESSION_TIMEOUT_S = 20.0
 """A session is this long plus `TRIAL_TIMEOUT_S` for each of its trials."""
 
@@ -52,9 +55,7 @@ class CandidateTimer:
         self._threads = threads
         self._flush_cache = flush_cache
 
-    def time(
-        self, candidates: list[BuiltCandidate], best_s: float | None
-    ) -> Iterator[tuple[list[float], int, str]]:
+    def time(self, candidates: list[BuiltCandidate], best_s: float | None) -> Iterator[Outcome]:
         """Yield costs in seconds, error number and error of each candidate, as each is done.
 
         Raises
@@ -72,22 +73,33 @@ class CandidateTimer:
                 timeout_s = SESSION_TIMEOUT_S + TRIAL_TIMEOUT_S * left
                 session = DeviceSession(self._address, self._threads, timeout_s)
             try:
-                costs = _time_candidate(session, candidate, best_s, flush_cache=self._flush_cache)
+                costs = time_candidate(session, candidate, best_s, flush_cache=self._flush_cache)
                 best_s = min([*costs, best_s or math.inf])
                 yield costs, MeasureErrorNo.NO_ERROR, ""
             except tvm.TVMError as err:
                 session = None
                 reason = one_line(err)
-                hung = "kShutdown" in str(err) or "Timeout" in str(err)
-                kind = MeasureErrorNo.RUN_TIMEOUT if hung else MeasureErrorNo.RUNTIME_DEVICE
+                kind = MeasureErrorNo.RUN_TIMEOUT if is_lost(err) else MeasureErrorNo.RUNTIME_DEVICE
                 yield [], kind, reason
             finally:
                 candidate.library.unlink(missing_ok=True)
 
 
-def _time_candidate(
+def is_lost(err: tvm.TVMError) -> bool:
+    """Whether an error says that the session is gone, not just that the candidate failed in it."""
+    return "kShutdown" in str(err) or "Timeout" in str(err)
+
+
+def time_candidate(
     session: DeviceSession, candidate: BuiltCandidate, best_s: float | None, *, flush_cache: bool
 ) -> list[float]:
+    """Return the costs of a candidate in seconds: one of a glance, or three of a proper look.
+
+    Raises
+    ------
+    TVMError
+        It cannot be loaded or run, or took its session along.
+    """
     assert candidate.library is not None
     module = session.load_library(candidate.library)
     fill = session.remote.get_function("tvm.contrib.random.random_fill_for_measure")

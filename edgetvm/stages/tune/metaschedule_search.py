@@ -13,11 +13,11 @@ from edgetvm.stages.build.metaschedule_records import (
     workload_line,
 )
 from edgetvm.stages.build.tasks import NetworkTask
+from edgetvm.stages.tune.candidate_timing import Outcome
 from edgetvm.stages.tune.metaschedule_task_search import (
     MetaScheduleCandidate,
     MetaScheduleTaskSearch,
 )
-from edgetvm.stages.tune.tools import Outcome
 
 
 class MetaScheduleSearch:

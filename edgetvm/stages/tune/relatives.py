@@ -5,7 +5,7 @@ from pathlib import Path
 from tvm.target import Target, codegen
 
 from edgetvm.records import RecordStore
-from edgetvm.records.store import list_stores
+from edgetvm.records.store import is_emulated, list_stores
 
 COST_MODEL = "cost_model.ubj"
 
@@ -30,7 +30,7 @@ def nearest_cost_model(tuning_logs: Path, own: RecordStore) -> Path | None:
     found = []
     for store in list_stores(tuning_logs):
         meta = store.read_provenance()
-        if meta is None or not cost_model_of(store).exists():
+        if meta is None or is_emulated(store) or not cost_model_of(store).exists():
             continue
         if {machine.arch for machine in meta.machines} & {
             machine.arch for machine in here.machines

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgetvm.stages.tune.candidate_build import BuiltCandidate, Candidate
-
-Outcome = tuple[list[float], int, str]
-"""Costs of a trial in seconds, none if it failed; TVM's error number; the error."""
+from edgetvm.stages.tune.candidate_timing import Outcome
 
 
 class Search(Protocol):

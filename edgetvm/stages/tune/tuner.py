@@ -13,9 +13,10 @@ from edgetvm.errors import CompileError
 from edgetvm.stages.build.records import FAILURE_NAMES
 from edgetvm.stages.build.tasks import NetworkTask
 from edgetvm.stages.tune.candidate_build import BuiltCandidate
+from edgetvm.stages.tune.candidate_timing import Outcome
 from edgetvm.stages.tune.progress import TuningProgress
 from edgetvm.stages.tune.schedule import ROUND_TRIALS, TaskState, next_search, next_task
-from edgetvm.stages.tune.tools import Outcome, Search, Tools
+from edgetvm.stages.tune.tools import Search, Tools
 from edgetvm.stages.tune.transfer import WorkloadKey
 
 FRUITLESS_TRIALS = 2 * ROUND_TRIALS

@@ -7,7 +7,7 @@ from edgetvm.errors import NumericsError, RecordError
 from edgetvm.host_cpu import usable_cores
 from edgetvm.records import RecordStore, Workload
 from edgetvm.records.summary import by_workload, fastest
-from edgetvm.stages.device.loopback import device_at
+from edgetvm.stages.device.choice import device_at
 from edgetvm.stages.device.session import open_for_target
 from edgetvm.stages.verify.verification import Outcome, Verdict, Verifier
 from edgetvm.target_profile import TargetProfile

@@ -1,0 +1,82 @@
+"""What was built of a network in, a bundle out."""
+
+import shutil
+from pathlib import Path
+
+import tvm
+
+from edgetvm import __version__
+from edgetvm.files import making_folder, replacing
+from edgetvm.golden import GOLDEN, write_golden
+from edgetvm.manifest import (
+    MANIFEST,
+    RUNNER,
+    TUNED_LIBRARY,
+    UNTUNED_LIBRARY,
+    Manifest,
+    sha256_of,
+    write_manifest,
+)
+from edgetvm.measurement import utc_now
+from edgetvm.stages.build.linker import describe_library, linker_version
+from edgetvm.stages.build.network_build import NetworkBuild
+from edgetvm.stages.build.runner import build_runner
+
+
+def write_bundle(build: NetworkBuild, bundle: Path) -> Manifest:
+    """Put what was built into the folder `bundle` and write its manifest, last.
+
+    Without a manifest a folder is no bundle, so an interruption leaves none rather than a mixture.
+    Runs of an earlier bundle in that folder stay.
+
+    Raises
+    ------
+    CompileError
+        The program that runs bundles alone cannot be built; an earlier bundle stays as it was.
+    """
+    bundle.mkdir(parents=True, exist_ok=True)
+    with making_folder(bundle / RUNNER) as temporary:
+        build_runner(build.profile, temporary)
+    (bundle / MANIFEST).unlink(missing_ok=True)
+    with replacing(bundle / TUNED_LIBRARY) as temporary:
+        shutil.copyfile(build.tuned_library, temporary)
+    with replacing(bundle / UNTUNED_LIBRARY) as temporary:
+        shutil.copyfile(build.untuned_library(), temporary)
+    with making_folder(bundle / GOLDEN) as temporary:
+        write_golden(temporary, build.golden_input, build.golden_outputs)
+    manifest = _describe(build, bundle)
+    write_manifest(bundle, manifest)
+    return manifest
+
+
+def _describe(build: NetworkBuild, bundle: Path) -> Manifest:
+    network, profile = build.network, build.profile
+    return Manifest(
+        model=network.name,
+        title=network.title,
+        source=network.source,
+        input_name=network.input_name,
+        input_shape=network.input_shape,
+        output_shapes=tuple(output.shape for output in build.golden_outputs),
+        parameters=network.parameters,
+        normalisation=network.recipe.normalisation,
+        target=profile.name,
+        tvm_target=profile.tvm_target,
+        features=profile.features,
+        threads=build.threads,
+        runs_on=profile.runs_on,
+        lowering=build.lowering,
+        tasks=tuple(build.task_summaries()),
+        tuned=describe_library(bundle / TUNED_LIBRARY),
+        untuned=describe_library(bundle / UNTUNED_LIBRARY),
+        golden_sha256=sha256_of(bundle / GOLDEN),
+        reference_runtime=network.reference_runtime,
+        tolerance=network.recipe.tolerance,
+        relative_error=build.relative_error,
+        latency=build.latency,
+        edgetvm_version=__version__,
+        tvm_version=tvm.__version__,
+        llvm_version=str(tvm.support.libinfo()["LLVM_VERSION"]),
+        linker=linker_version(),
+        created_at=utc_now(),
+    )

@@ -1,0 +1,52 @@
+"""Which device a run is for: this machine, one in the network, or an emulated board."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from edgetvm.access import KnownTokens, Token
+from edgetvm.stages.device.emulated_board import emulated_server, find_architecture, prepare
+from edgetvm.stages.device.loopback import loopback_server
+from edgetvm.stages.device.session import Address, reach
+
+EMULATED = "emulated"
+"""What ``--rpc`` calls the emulated board."""
+
+
+@contextmanager
+def device_at(
+    rpc: str | None, token: str | None = None, note: Callable[[str], None] = lambda _: None
+) -> Iterator[Address]:
+    """Yield the address of a device, with a server of its own where that has to be started.
+
+    Parameters
+    ----------
+    rpc : ``HOST[:PORT]``; ``emulated`` is an emulated board, None this machine.
+    token : as the device's server printed it; once it was right it is kept for later runs.
+    note : told of what takes a while.
+
+    Raises
+    ------
+    DeviceError, UsageError
+        It cannot be reached or started, or the token is wrong.
+    """
+    if rpc is None:
+        with loopback_server() as address:
+            yield address
+        return
+    if rpc == EMULATED:
+        board = find_architecture("aarch64")
+        prepare(board, note)
+        with emulated_server(board) as address:
+            yield address
+        return
+    known = KnownTokens.read()
+    address = Address.parse(rpc)
+    if token is not None:
+        address = replace(address, token=Token.parse(token))
+        reach(address)
+        assert address.token is not None
+        known.store(address.host, address.token)
+    elif not address.is_local:
+        address = replace(address, token=known.of(address.host))
+    yield address
