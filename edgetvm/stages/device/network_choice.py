@@ -10,17 +10,18 @@ timed, and each task keeps what was the fastest in its place.
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
 from edgetvm.manifest import AUTO_SCHEDULER
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import Record, cost_s, digest, fastest_records
-from edgetvm.stages.device.breakdown import operator_times_s, task_operators_s
-from edgetvm.stages.device.library import SESSION_TIMEOUT_S, RemoteLibrary
-from edgetvm.stages.device.session import Address, DeviceSession
-from edgetvm.stages.device.timing import Contender, time_interleaved
+from edgetvm.stages.device.breakdown import (
+    library_medians_s,
+    operator_times_s,
+    task_operators_s,
+)
+from edgetvm.stages.device.session import Address
 
 RIVALS = 5
 """Schedules of each task that compete, and so libraries that are built."""
@@ -30,9 +31,6 @@ NEAR = 1.3
 
 PASSES = 2
 """Times that the operators of each library are timed, in turn; the least counts."""
-
-ROUNDS = 15
-"""Samples of the library with all choices and of that with the best alone."""
 
 LIBRARIES = RIVALS + 1
 """How many libraries :func:`choose_in_network` builds."""
@@ -104,11 +102,5 @@ def _task_times_s(
 
 
 def _is_faster(address: Address, build: NetworkBuild, library: Path, other: Path) -> bool:
-    session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
-    contenders = {}
-    for path in (library, other):
-        remote = RemoteLibrary(session, path, build.network.input_name)
-        remote.run(build.golden_input)
-        contenders[path.name] = Contender.of_library(remote)
-    timed = time_interleaved(contenders, ROUNDS)
-    return median(timed[library.name].samples_s) < median(timed[other.name].samples_s)
+    medians_s = library_medians_s(address, build, {path.name: path for path in (library, other)})
+    return medians_s[library.name] < medians_s[other.name]

@@ -78,9 +78,7 @@ class CandidateTimer:
                 yield costs, MeasureErrorNo.NO_ERROR, ""
             except tvm.TVMError as err:
                 session = None
-                reason = one_line(err)
-                kind = MeasureErrorNo.RUN_TIMEOUT if is_lost(err) else MeasureErrorNo.RUNTIME_DEVICE
-                yield [], kind, reason
+                yield failure(err)
             finally:
                 candidate.library.unlink(missing_ok=True)
 
@@ -88,6 +86,12 @@ class CandidateTimer:
 def is_lost(err: tvm.TVMError) -> bool:
     """Whether an error says that the session is gone, not just that the candidate failed in it."""
     return "kShutdown" in str(err) or "Timeout" in str(err)
+
+
+def failure(err: tvm.TVMError) -> Outcome:
+    """Return the outcome of a candidate that failed with `err`."""
+    kind = MeasureErrorNo.RUN_TIMEOUT if is_lost(err) else MeasureErrorNo.RUNTIME_DEVICE
+    return [], kind, one_line(err)
 
 
 def time_candidate(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import tvm
 from tvm.auto_scheduler.measure import MeasureErrorNo
 
-from edgetvm.errors import DeviceError, one_line
+from edgetvm.errors import DeviceError
 from edgetvm.stages.device.fleet import Fleet
 from edgetvm.stages.device.session import DeviceSession
 from edgetvm.stages.tune.candidate_build import BuiltCandidate
@@ -17,6 +17,7 @@ from edgetvm.stages.tune.candidate_timing import (
     SESSION_TIMEOUT_S,
     TRIAL_TIMEOUT_S,
     Outcome,
+    failure,
     is_lost,
     time_candidate,
 )
@@ -115,13 +116,12 @@ class _Round:
     def done(self, place: int, outcome: Outcome) -> None:
         self._reports.put((place, outcome))
 
-    def failed(self, place: int, err: Exception) -> None:
+    def failed(self, place: int, err: tvm.TVMError) -> None:
         self._kills[place] += 1
         if is_lost(err) and self._kills[place] < KILLS:
             self.todo.appendleft(place)
             return
-        kind = MeasureErrorNo.RUN_TIMEOUT if is_lost(err) else MeasureErrorNo.RUNTIME_DEVICE
-        self.done(place, ([], kind, one_line(err)))
+        self.done(place, failure(err))
 
     def give_up(self, place: int | None, err: DeviceError | None) -> None:
         """End a worker; what it could not measure is left to the others."""
