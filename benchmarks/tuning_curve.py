@@ -3,10 +3,13 @@
 ``cold`` starts from nothing. ``warm`` starts from what `tuning_logs/` knows of other networks:
 their schedules and a cost model trained on their records, but no record of this network's
 workloads.
-``stock`` is TVM's own ``TaskScheduler`` with its defaults. All three tune the same tasks with as
-many threads, one after the other, each seed from the start.
+Both tune all tasks with as many threads, one after the other, each seed from the start.
 
-    python benchmarks/tuning_curve.py [MODEL]... [--trials N] [--warm-trials N] [--stock-trials N]
+``stock`` is TVM's own ``TaskScheduler`` with its defaults, on the first model's heaviest tasks, of
+which each gets a round as large as a usual run would give it; ``ours`` is a cold run on the same
+tasks with as many trials.
+
+    python benchmarks/tuning_curve.py [MODEL]... [--trials N] [--warm-trials N] [--stock-tasks N]
 
 Writes every point to `build/tuning_curve/curves.json`, a plot beside it, and prints a table.
 """
@@ -29,6 +32,7 @@ from edgetvm.records import RecordStore
 from edgetvm.stages.build.definitions import register_workloads
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import parse_records
+from edgetvm.stages.build.tasks import NetworkTask
 from edgetvm.stages.device.choice import device_at
 from edgetvm.stages.device.session import Address
 from edgetvm.stages.host_target import TVM_VERSION, detect_host_profile
@@ -40,6 +44,9 @@ from edgetvm.stages.tune.progress import TuningProgress
 from edgetvm.stages.tune.tools import Tools
 from edgetvm.stages.tune.tuner import Tuner
 from edgetvm.units import format_latency
+
+STOCK_ROUND = 31
+"""Trials of a task in a round of TVM's, in a run of 1,000 trials for some 32 tasks."""
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "tuning_curve"
@@ -68,25 +75,34 @@ class Curve(NamedTuple):
 @click.option("--seeds", type=int, default=3, show_default=True)
 @click.option("--trials", type=int, default=1000, show_default=True, help="Of a cold run.")
 @click.option("--warm-trials", type=int, default=200, show_default=True)
-@click.option("--stock-trials", type=int, default=0, help="Of the first model, with one seed.")
-def tuning_curve(models: tuple[str, ...], threads: int, seeds: int, **trials: int) -> None:
+@click.option("--stock-tasks", type=int, default=0, help="Of the first model, with one seed.")
+def tuning_curve(
+    models: tuple[str, ...],
+    threads: int,
+    seeds: int,
+    trials: int,
+    warm_trials: int,
+    stock_tasks: int,
+) -> None:
     """Run all kinds on MODELS, print what they reached, and draw their curves."""
     WORK.mkdir(parents=True, exist_ok=True)
     curves: list[Curve] = []
     for model in models or ("mobilenet_v2", "squeezenet_1.1", "shufflenet_g3"):
         network = resolve_network(model, ROOT / "compile")
         with NetworkBuild(network, detect_host_profile(), threads) as build, device_at(None) as at:
-            known = others(build)
+            known, tasks = others(build), build.forms.tasks
+            runs = []
+            if stock_tasks and not curves:
+                few = heaviest(build, stock_tasks)
+                same = len(few) * STOCK_ROUND
+                runs = [("stock", 0, partial(run_stock, few, same))]
+                runs += [("ours", 0, partial(run_ours, build, at, few, same, []))]
             for seed in range(seeds):
-                stock_trials = 0 if curves else trials["stock_trials"]
-                for kind, run in (
-                    ("stock", partial(run_stock, build, seed, stock_trials)),
-                    ("cold", partial(run_ours, build, at, seed, trials["trials"], [])),
-                    ("warm", partial(run_ours, build, at, seed, trials["warm_trials"], known)),
-                ):
-                    if points := run():
-                        curves.append(Curve(model, kind, seed, points))
-                        (WORK / "curves.json").write_text(json.dumps(curves))
+                runs += [("cold", seed, partial(run_ours, build, at, tasks, trials, []))]
+                runs += [("warm", seed, partial(run_ours, build, at, tasks, warm_trials, known))]
+            for kind, seed, run in runs:
+                curves.append(Curve(model, kind, seed, run(seed)))
+                (WORK / "curves.json").write_text(json.dumps(curves))
     print_table(curves)
     draw(curves, WORK / "curves.svg")
 
@@ -100,8 +116,18 @@ def others(build: NetworkBuild) -> list[str]:
     return [line for line in lines if json.loads(line)["i"][0][0] not in build.workload_keys]
 
 
+def heaviest(build: NetworkBuild, count: int) -> list[NetworkTask]:
+    """Return the tasks of the direct form with the most operations."""
+    return sorted(build.tasks, key=lambda task: -task.count * task.flop)[:count]
+
+
 def run_ours(
-    build: NetworkBuild, address: Address, seed: int, trials: int, known: list[str]
+    build: NetworkBuild,
+    address: Address,
+    tasks: list[NetworkTask],
+    trials: int,
+    known: list[str],
+    seed: int,
 ) -> list[Point]:
     """Tune from nothing but `known`, records of other networks."""
     points: list[Point] = []
@@ -122,19 +148,17 @@ def run_ours(
         model = CostModel(Path(folder) / "cost_model.ubj", None, usable_cores(), seed)
         if known:
             model.learn(parse_records(known))
-        tasks, uses = build.forms.tasks, build.forms.uses
+        uses = build.forms.uses if tasks is build.forms.tasks else None
         search = AutoSchedulerSearch(tasks, store, model, seed)
         search.take_hints(known)
         Tuner(tasks, [search], tools, note, uses).run(trials)
     return points
 
 
-def run_stock(build: NetworkBuild, seed: int, trials: int) -> list[Point]:
+def run_stock(tasks: list[NetworkTask], trials: int, seed: int) -> list[Point]:
     """Tune as TVM's tutorials do; it has no callback, so the points are those of its records."""
     from tvm import auto_scheduler
 
-    if not trials:
-        return []
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.json"
         runner = auto_scheduler.LocalRunner(repeat=3, min_repeat_ms=100)
@@ -144,13 +168,14 @@ def run_stock(build: NetworkBuild, seed: int, trials: int) -> list[Point]:
             measure_callbacks=[auto_scheduler.RecordToFile(str(log))],
             verbose=0,
         )
-        tasks = [task.search_task for task in build.tasks]
-        scheduler = auto_scheduler.TaskScheduler(tasks, [task.count for task in build.tasks])
+        scheduler = auto_scheduler.TaskScheduler(
+            [task.search_task for task in tasks], [task.count for task in tasks]
+        )
         started_s = time.time()
         policy = "sketch.xgb"
         scheduler.tune(options, search_policy=policy, search_policy_params={"seed": seed})
         records = parse_records(log.read_text().splitlines())
-    counts = {task.workload_key: task.count for task in build.tasks}
+    counts = {task.workload_key: task.count for task in tasks}
     best: dict[str, float] = {}
     points: list[Point] = []
     for place, (measure_input, result) in enumerate(records, start=1):
@@ -192,9 +217,9 @@ def draw(curves: list[Curve], path: Path) -> None:
 
     models = list(dict.fromkeys(curve.model for curve in curves))
     _, axes = plt.subplots(len(models), 2, figsize=(10, 3 * len(models)), squeeze=False)
-    colours = {"cold": "tab:blue", "warm": "tab:red", "stock": "tab:grey"}
+    colours = {"cold": "tab:blue", "warm": "tab:red"}
     for row, model in zip(axes, models, strict=True):
-        for curve in (curve for curve in curves if curve.model == model):
+        for curve in (c for c in curves if c.model == model and c.kind in colours):
             latencies_ms = [point.latency_s * 1e3 for point in curve.points]
             for axis, abscissae in zip(
                 row,
