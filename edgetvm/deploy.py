@@ -94,7 +94,9 @@ def run(options: DeployOptions, folders: DataFolders) -> list[Run]:
             notes.print(f"{manifest.model}: relative error {runs[-1].relative_error:.1e}")
             if info.emulated:
                 notes.print(f"{manifest.model}: emulated by {info.emulated}, so no time is given")
-            elif not runs[-1].tuning_paid:
+                continue
+            notes.print(f"{manifest.model}: timed at {runs[-1].after}")
+            if not runs[-1].tuning_paid:
                 notes.print(f"{manifest.model}: tuned is slower than untuned here; tune it longer")
     print_comparison(results, compare(runs, load_papers()))
     return runs
@@ -197,6 +199,7 @@ def _deploy(
     reference = _reference(manifest, data) if options.rpc is None else None
     if reference is not None:
         contenders["reference"] = Contender.of_callable(reference)
+    before = session.state()
     timed = time_interleaved(contenders, options.repeat)
     runtime = {"reference": manifest.reference_runtime}
     measured = {
@@ -219,6 +222,8 @@ def _deploy(
         at_build_s=manifest.latency.tuned_s if manifest.latency else None,
         tuned_tasks=manifest.tuned_tasks,
         tasks=len(manifest.tasks),
+        before=before,
+        after=session.state(),
         tuned=measured["tuned"],
         untuned=measured["untuned"],
         reference=measured.get("reference"),

@@ -60,6 +60,20 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
             available_memory_bytes=int(available[1]) * 1024 if available else None,
         )
 
+    def __str__(self) -> str:
+        """In a line, what is known: ``600 to 1500 MHz, governor ondemand, 48 °C, load 0.3``."""
+        clocks = sorted(set(self.clocks_mhz.values()))
+        parts = [
+            " to ".join(map(str, dict.fromkeys([clocks[0], clocks[-1]]))) + " MHz"
+            if clocks
+            else "",
+            f"governor {', '.join(self.governors)}" if self.governors else "",
+            f"{max(self.temperatures_c.values()):.0f} °C" if self.temperatures_c else "",
+            "" if self.load is None else f"load {self.load}",
+            f"slowed down: {', '.join(self.throttled)}" if self.throttled else "",
+        ]
+        return ", ".join(filter(None, parts))
+
 
 def _temperatures_c(root: Path) -> dict[str, float]:
     found: dict[str, float] = {}

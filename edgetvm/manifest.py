@@ -17,9 +17,10 @@ from edgetvm import __version__
 from edgetvm.errors import UsageError
 from edgetvm.files import read_json, write_json
 from edgetvm.golden import GOLDEN
+from edgetvm.latency_breakdown import LatencyBreakdown
 from edgetvm.recipe import Compression, Normalisation
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 AUTO_SCHEDULER, METASCHEDULE = "auto_scheduler", "metaschedule"
 """The tuners, as manifests and the command line name them."""
 
@@ -59,7 +60,8 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     count : how often the network runs it.
     flop : floating-point operations of one run.
     best_s : fastest record, seconds; None if the task is untuned.
-    tuner : whose schedule that is; None if the task is untuned or the bundle older than the choice.
+    tuner : whose schedule that is; None if the task is untuned.
+    record : digest of its record in the store; None if untuned, or MetaSchedule's, which has none.
     """
 
     name: str
@@ -67,43 +69,25 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     count: int
     flop: float
     best_s: float | None
-    tuner: str | None = None
+    tuner: str | None
+    record: str | None
 
 
-class LatencyBreakdown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The latency that tuning promised, and what the device said when the bundle was built.
+class TuningSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the schedules were found with.
 
     Attributes
     ----------
-    estimate_s : sum of the tasks' best times, each as often as it runs, alone. None if a task has
-        no record.
-    estimate_flushed : whether these were measured with a flushed cache, not a warm one.
-    task_operators_s : the same operators within the network.
-    layout_transforms, layout_transforms_s : operators that only change a layout, and their time.
-    other_operators, other_operators_s : the rest of the operators that have no task.
-    tuned_s, untuned_s : median latency of the tuned library and of TVM's default schedules.
+    trials : candidates measured in the run that built the bundle.
+    search_s : seconds that this took.
+    records : of this and earlier runs, that the best were taken from.
+    seed : of the search.
     """
 
-    estimate_s: float | None
-    estimate_flushed: bool = False
-    task_operators_s: float
-    layout_transforms: int
-    layout_transforms_s: float
-    other_operators: int
-    other_operators_s: float
-    tuned_s: float
-    untuned_s: float
-
-    @property
-    def task_share(self) -> float:
-        """Part of the operators' time that those with a task take, 0 to 1."""
-        operators_s = self.task_operators_s + self.layout_transforms_s + self.other_operators_s
-        return self.task_operators_s / operators_s
-
-    @property
-    def is_faster_tuned(self) -> bool:
-        """Whether tuning paid."""
-        return self.tuned_s <= self.untuned_s
+    trials: int
+    search_s: float
+    records: int
+    seed: int
 
 
 class LibraryFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,13 +114,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes
     ----------
+    multiply_adds : of convolutions and matrix products, one inference.
+    activation_bytes : that TVM's executor reserves on the device for input, output and all between;
+        weights, about as large as the library, come on top.
     runs_on : cluster of the device's cores that it is compiled and tuned for; empty if there is
         one kind only.
     lowering : TVM's operator library whose default schedules the untuned library has, ``cpu`` or
         ``arm_cpu``: the faster one on the device.
     relative_error : of the tuned library on the device when the bundle was built; None if it was
         not checked there.
+    edgetvm_commit : of the checkout that built it, with ``-dirty`` if it was changed; empty if
+        edgetvm was installed from a package.
     linker : program and version.
+    license : SPDX expression for all but the weights, which are their owner's.
     latency : of the tuned library, also if it was slower and the bundle holds the untuned one in
         its place; None without a single record.
     """
@@ -149,6 +139,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     input_shape: tuple[int, ...]
     output_shapes: tuple[tuple[int, ...], ...]
     parameters: int
+    multiply_adds: int
+    activation_bytes: int
     normalisation: Normalisation | None
     target: str
     tvm_target: str
@@ -157,6 +149,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     runs_on: str
     lowering: str
     tasks: tuple[TaskSummary, ...]
+    tuning: TuningSummary
     tuned: LibraryFile
     untuned: LibraryFile
     golden_sha256: str
@@ -165,9 +158,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     relative_error: float | None
     latency: LatencyBreakdown | None
     edgetvm_version: str
+    edgetvm_commit: str
     tvm_version: str
     llvm_version: str
     linker: str
+    license: str = "Apache-2.0"
     created_at: str
 
     @property

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetvm import __version__, host_cpu
+from edgetvm.device_state import DeviceState
 from edgetvm.files import read_json, write_json
 from edgetvm.host_cpu import Cluster
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 EMULATED = "EDGETVM_EMULATED"
 """Environment variable that says what emulates the machine, set where an emulated board starts."""
 
@@ -133,6 +134,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     at_build_s : latency of the tuned library on the device when the bundle was built; None if
         it was not tuned.
     tuned_tasks, tasks : how many of the network's tuning tasks had a record.
+    before, after : the device's state around the timing.
     tuned, untuned : the bundle's libraries on the device.
     reference : the reference network on the same machine; None on another device.
     """
@@ -148,6 +150,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     at_build_s: float | None
     tuned_tasks: int
     tasks: int
+    before: DeviceState
+    after: DeviceState
     tuned: Measurement
     untuned: Measurement
     reference: Measurement | None

@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from edgetvm.manifest import LatencyBreakdown, Manifest
+from edgetvm.latency_breakdown import LatencyBreakdown
+from edgetvm.manifest import Manifest
 from edgetvm.units import format_duration, format_latency
 
 if TYPE_CHECKING:
@@ -133,10 +134,16 @@ def print_tuning_summary(
     manifest: Manifest,
     bundle: Path,
     progress: "TuningProgress | None",
+    rpc: str | None = None,
 ) -> None:
-    """Print what a run has come to: trials, failures, coverage, the bundle and what to do next."""
+    """Print what a run has come to: trials, failures, coverage, the bundle and what to do next.
+
+    Parameters
+    ----------
+    rpc : where the device is; None for this machine.
+    """
     if progress is not None:
-        seconds = (progress.ended_s or time.monotonic()) - progress.started_s
+        seconds = progress.search_s
         pace = f", {seconds / progress.trials:.2f} s each" if progress.trials else ""
         console.print(f"{progress.trials} trials in {format_duration(seconds)}{pace}")
         parts = (f"{what} {format_duration(s)}" for what, s in progress.seconds.items())
@@ -151,7 +158,10 @@ def print_tuning_summary(
     error = manifest.relative_error
     console.print(f"relative error {error:.1e} against {manifest.reference_runtime}")
     console.print(f"bundle: {bundle}")
-    console.print(f"next: python -m edgetvm.deploy {manifest.model} --target {manifest.target}")
+    there = "" if rpc is None else f" --rpc {rpc}"
+    console.print(
+        f"next: python -m edgetvm.deploy {manifest.model} --target {manifest.target}{there}"
+    )
 
 
 def _print_coverage(console: Console, manifest: Manifest) -> None:

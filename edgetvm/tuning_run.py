@@ -1,6 +1,5 @@
 """One tuning run: a network and a target in, a tuned and checked bundle out."""
 
-import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgetvm.cli import first_interrupt_calls, notes, results
+from edgetvm.cli import notes, results
 from edgetvm.errors import RecordError, UsageError
-from edgetvm.host_cpu import usable_cores
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.paths import DataFolders
 from edgetvm.records import TunerStores, store_folder
 from edgetvm.target_profile import TargetProfile
-from edgetvm.tuning_display import TuningDisplay, print_boards, print_tuning_summary
+from edgetvm.tuning_display import print_boards, print_tuning_summary
 from edgetvm.tuning_options import TuneOptions
+from edgetvm.tuning_search import search_schedules
 
 if TYPE_CHECKING:
     from edgetvm.measurement import DeviceInfo
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from edgetvm.stages.device.fleet import Fleet
     from edgetvm.stages.device.session import Address
     from edgetvm.stages.tune.progress import TuningProgress
-    from edgetvm.stages.tune.tools import Search
 
 
 def run(options: TuneOptions, folders: DataFolders) -> Path:
@@ -70,13 +68,15 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
 
         if options.trials is None:
             options = msgspec.structs.replace(options, trials=network.recipe.trials)
-        progress = _tune(build, fleet or address, device, stores, options)
+        progress = search_schedules(build, fleet or address, device, stores, options)
         address = fleet.find_address() if fleet else address  # the first may be lost by now
         _build_fastest(build, address, device, stores, options, progress)
         with notes.status("writing the bundle"):
             bundle = folders.bundles / profile.name / network.name
-            manifest = write_bundle(build, bundle)
-    print_tuning_summary(results, manifest, bundle, progress)
+            spent = (progress.trials, progress.search_s) if progress else (0, 0.0)
+            manifest = write_bundle(build, bundle, *spent)
+    rpc = options.rpc if fleet is None else str(address)
+    print_tuning_summary(results, manifest, bundle, progress, rpc)
     if fleet is not None:
         print_boards(results, fleet.boards)
     if progress is not None and (untried := progress.untried):
@@ -187,8 +187,7 @@ def _choose_in_network(
     from edgetvm.stages.build.records import parse_records
     from edgetvm.stages.device.network_choice import LIBRARIES, choose_in_network
 
-    tuning_s = (progress.ended_s or time.monotonic()) - progress.started_s
-    if not build.is_tuned or LIBRARIES * build.seconds_to_build > tuning_s:
+    if not build.is_tuned or LIBRARIES * build.seconds_to_build > progress.search_s:
         return False
     store = stores.auto_scheduler
     with notes.status("choosing the schedules that are fastest within the network"):
@@ -198,63 +197,3 @@ def _choose_in_network(
     if choices:
         notes.print(f"chose {len(choices)} tasks' schedules within the network")
     return bool(choices)
-
-
-def _tune(
-    build: "NetworkBuild",
-    measured_on: "Address | Fleet",
-    device: "DeviceInfo",
-    stores: TunerStores,
-    options: TuneOptions,
-) -> "TuningProgress | None":
-    """Search for schedules, unless no trials were asked for."""
-    from edgetvm.stages.build.definitions import add_definitions
-    from edgetvm.stages.device.fleet import Fleet
-    from edgetvm.stages.host_target import TVM_VERSION
-    from edgetvm.stages.tune.candidate_build import CandidateBuilder
-    from edgetvm.stages.tune.candidate_timing import CandidateTimer
-    from edgetvm.stages.tune.parallel_timing import ParallelTimer
-    from edgetvm.stages.tune.tools import Timer, Tools
-    from edgetvm.stages.tune.tuner import Tuner
-
-    if not options.trials:
-        return None
-    store, forms = stores.auto_scheduler, build.forms
-    store.write_provenance(build.profile.tvm_target, TVM_VERSION, device)
-    add_definitions(store.workloads, forms.tasks)
-    boards = measured_on.boards if isinstance(measured_on, Fleet) else {}
-    display = TuningDisplay(notes, boards)
-    is_here = options.rpc is None and options.tracker is None
-    spare_cores = usable_cores() - (build.threads if is_here else 0)
-    with CandidateBuilder(spare_cores or usable_cores(), has_own_core=spare_cores > 0) as builder:
-        timer: Timer
-        if isinstance(measured_on, Fleet):
-            timer = ParallelTimer(measured_on, build.threads, flush_cache=options.flush_cache)
-        else:
-            timer = CandidateTimer(measured_on, build.threads, flush_cache=options.flush_cache)
-        with notes.status("taking up earlier records"):
-            searches = _searches(build, stores, options)
-            tuner = Tuner(forms.tasks, searches, Tools(builder, timer), display.update, forms.uses)
-            tuner.take_up()
-        if tuner.progress.resumed:
-            notes.print(f"took up {tuner.progress.resumed} records of earlier runs")
-        with display, first_interrupt_calls(tuner.stop):
-            return tuner.run(options.trials, options.budget_s)
-
-
-def _searches(build: "NetworkBuild", stores: TunerStores, options: TuneOptions) -> "list[Search]":
-    from edgetvm.stages.tune.auto_scheduler_search import begin_auto_scheduler_search
-    from edgetvm.stages.tune.metaschedule_search import MetaScheduleSearch
-
-    tasks, seed, cores = build.forms.tasks, build.network.recipe.seed, usable_cores()
-    searches: list[Search] = []
-    if options.uses(AUTO_SCHEDULER):
-        search, model = begin_auto_scheduler_search(tasks, stores.auto_scheduler, cores, seed)
-        if model is not None:
-            notes.print(f"took up the cost model of {model.parent.name}")
-        searches.append(search)
-    if options.uses(METASCHEDULE):
-        theirs = stores.metaschedule
-        seed += len(theirs.read())
-        searches.append(MetaScheduleSearch(tasks, theirs, build.threads, cores, seed))
-    return searches

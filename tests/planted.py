@@ -1,7 +1,17 @@
 """Planted data that several tests share."""
 
+from edgetvm.device_state import DeviceState
 from edgetvm.host_cpu import Cluster
 from edgetvm.measurement import DeviceInfo
+
+STATE = DeviceState(
+    clocks_mhz={0: 1500},
+    governors=("performance",),
+    temperatures_c={},
+    throttled=(),
+    load=0.1,
+    available_memory_bytes=1 << 30,
+)
 
 
 def device_info(cpu: str, arch: str = "aarch64", tvm_version: str = "0.19.0") -> DeviceInfo:

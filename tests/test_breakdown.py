@@ -9,7 +9,8 @@ import pytest
 import tvm
 
 from edgetvm.errors import DeviceError
-from edgetvm.manifest import LatencyBreakdown, Manifest, read_manifest
+from edgetvm.latency_breakdown import LatencyBreakdown
+from edgetvm.manifest import Manifest, read_manifest
 from edgetvm.stages.build.bundle import write_bundle
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.device import breakdown

@@ -12,12 +12,18 @@ import tvm
 from tvm import auto_scheduler, relay
 
 from edgetvm.errors import CompileError, NumericsError, RecordError, UsageError
-from edgetvm.manifest import TUNED_LIBRARY, list_bundles, read_manifest, write_manifest
+from edgetvm.manifest import (
+    TUNED_LIBRARY,
+    TuningSummary,
+    list_bundles,
+    read_manifest,
+    write_manifest,
+)
 from edgetvm.models.resolve import resolve_network
 from edgetvm.stages.build.bundle import write_bundle
 from edgetvm.stages.build.linker import describe_library, link_candidate
 from edgetvm.stages.build.network_build import NetworkBuild
-from edgetvm.stages.build.records import best_times, parse_records, record_line
+from edgetvm.stages.build.records import Record, best_times, digest, parse_records, record_line
 from edgetvm.stages.device.library import check_on_device
 from edgetvm.stages.export.relay_import import import_network
 from edgetvm.target_profile import load_target_profile
@@ -28,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 
 @functools.cache
-def one_record_a_task(build: NetworkBuild) -> list[object]:
+def one_record_a_task(build: NetworkBuild) -> list[Record]:
     """Any schedule of each task, with a planted time."""
     records = []
     for task in build.tasks:
@@ -66,7 +72,7 @@ def test_tasks_have_names_that_people_understand(build: NetworkBuild) -> None:
 def test_a_tuned_library_computes_what_pytorch_computes(
     build: NetworkBuild, device: object
 ) -> None:
-    library = build.build_tuned(one_record_a_task(build))  # type: ignore[arg-type]
+    library = build.build_tuned(one_record_a_task(build))
     assert check_on_device(device, library, build) < 1e-4  # type: ignore[arg-type]
     assert all(summary.best_s == 1e-3 for summary in build.task_summaries())
 
@@ -97,6 +103,24 @@ def test_a_bundle_is_described_and_checked_whole(build: NetworkBuild, tmp_path: 
         read_manifest(tmp_path / "tiny")
 
 
+def test_the_manifest_says_what_the_library_was_made_of(
+    build: NetworkBuild, tmp_path: Path
+) -> None:
+    records: list[Record] = one_record_a_task(build)
+    build.build_tuned(records)
+    manifest = write_bundle(build, tmp_path, trials=7, search_s=2.5)
+    assert manifest.tuning == TuningSummary(trials=7, search_s=2.5, records=len(records), seed=0)
+    assert [task.record for task in manifest.tasks] == [digest(record) for record in records]
+    # 3x3x3 to 16 channels, 3x3 of each of 16, 16 to 16, at 16x16; 16 to 10.
+    assert manifest.multiply_adds == 256 * (27 * 16 + 9 * 16 + 16 * 16) + 160
+    image, channels = 3 * 32 * 32 * 4, 16 * 16 * 16 * 4
+    assert image + 2 * channels <= manifest.activation_bytes <= image + 4 * channels
+    build.fall_back_to_untuned()
+    untuned = write_bundle(build, tmp_path)
+    assert {task.record for task in untuned.tasks} == {None}
+    assert untuned.activation_bytes > 0
+
+
 def test_a_bundle_of_another_schema_is_refused(build: NetworkBuild, tmp_path: Path) -> None:
     build.build_tuned([])
     manifest = write_bundle(build, tmp_path)
@@ -110,14 +134,14 @@ def test_a_bundle_of_another_schema_is_refused(build: NetworkBuild, tmp_path: Pa
 
 def test_records_survive_their_text_form(build: NetworkBuild) -> None:
     records = one_record_a_task(build)
-    lines = [record_line(record) for record in records]  # type: ignore[arg-type]
+    lines = [record_line(record) for record in records]
     parsed = parse_records(lines, build.workload_keys)
     assert best_times(parsed) == dict.fromkeys(build.workload_keys, 1e-3)
     assert parse_records(lines, set()) == []
 
 
 def test_a_record_that_tvm_does_not_take_is_named(build: NetworkBuild) -> None:
-    line = record_line(one_record_a_task(build)[0])  # type: ignore[arg-type]
+    line = record_line(one_record_a_task(build)[0])
     with pytest.raises(RecordError, match="TVM does not read"):
         parse_records([line.replace('[["', '[[["', 1)])
 

@@ -12,7 +12,7 @@ from edgetvm.measurement import Measurement, Run
 from edgetvm.paper.comparison import Comparison, PairComparison, compare
 from edgetvm.paper.figures import Figure, Paper, load_papers
 from edgetvm.paper.table import figure_rows, latency_rows, ratio_rows, to_csv, to_markdown
-from tests.planted import device_info
+from tests.planted import STATE, device_info
 
 PAPERS = load_papers()
 CPU = "Planted CPU"
@@ -40,6 +40,8 @@ def make_run(
         at_build_s=1.1 * tuned_s,
         tuned_tasks=20,
         tasks=21,
+        before=STATE,
+        after=STATE,
         tuned=measurement(tuned_s, seed, threads),
         untuned=measurement(3 * tuned_s, seed + 1, threads),
         reference=msgspec.structs.replace(measurement(2 * tuned_s, seed + 2), runtime="PyTorch"),

@@ -53,6 +53,16 @@ def test_what_a_raspberry_pis_firmware_says(
     assert DeviceState.read(plant(tmp_path, {FIRMWARE: flags})).throttled == reasons
 
 
+def test_it_is_said_in_a_line(tmp_path: Path) -> None:
+    assert str(DeviceState.read(tmp_path)) == ""
+    plant(tmp_path, {**RASPBERRY_PI_4, FIRMWARE: "0x50005\n"})
+    slow = {"sys/devices/system/cpu/cpu3/cpufreq/scaling_cur_freq": "600000\n"}
+    assert str(DeviceState.read(plant(tmp_path, slow))) == (
+        "600 to 1500 MHz, governor ondemand, 56 °C, load 0.52, "
+        "slowed down: under-voltage, throttled"
+    )
+
+
 def test_a_board_whose_kernel_cools_its_big_cores(tmp_path: Path) -> None:
     files = {
         "sys/class/thermal/cooling_device0/type": "cpufreq-cpu0\n",

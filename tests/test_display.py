@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from edgetvm.manifest import LatencyBreakdown
+from edgetvm.latency_breakdown import LatencyBreakdown
 from edgetvm.stages.device.fleet import Board
 from edgetvm.stages.tune.progress import TuningProgress
 from edgetvm.stages.tune.schedule import TaskState

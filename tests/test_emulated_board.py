@@ -20,6 +20,7 @@ from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.device import emulated_board, lowering
 from edgetvm.stages.device.emulated_board import (
     TOOLS,
+    USERLAND,
     Emulated,
     emulated_server,
     find_architecture,
@@ -155,7 +156,7 @@ def test_a_lowering_that_is_wrong_is_left_out(
 
 
 def run_on(board: Emulated, *command: str) -> "subprocess.CompletedProcess[str]":
-    emulator = [board.emulator, "-cpu", board.core, "-L", str(board.folder / "root")]
+    emulator = [board.emulator, "-cpu", board.core, "-L", str(board.folder / USERLAND)]
     return started(*emulator, *command)
 
 

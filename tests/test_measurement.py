@@ -8,7 +8,7 @@ import pytest
 
 from edgetvm import host_cpu
 from edgetvm.measurement import Measurement, Run, latest_run, relative_error, write_run
-from tests.planted import device_info
+from tests.planted import STATE, device_info
 
 CPUINFO = """processor\t: 0
 model name\t: Some CPU 3000
@@ -32,6 +32,8 @@ def run(measured_at: str) -> Run:
         at_build_s=None,
         tuned_tasks=1,
         tasks=1,
+        before=STATE,
+        after=STATE,
         tuned=measurement,
         untuned=measurement,
         reference=None,

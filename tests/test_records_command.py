@@ -142,7 +142,10 @@ def test_drop_moves_the_records_of_a_model(
     missing = invoke(records, "drop", "--model", "tiny")
     assert missing.exit_code == 2
     assert "No bundle of 'tiny'" in missing.error
-    task = TaskSummary(name="", workload_key='["hash0", [1]]', count=1, flop=1.0, best_s=None)
+    key = '["hash0", [1]]'
+    task = TaskSummary(
+        name="", workload_key=key, count=1, flop=1.0, best_s=None, tuner=None, record=None
+    )
     manifest = msgspec.defstruct("Tasks", ["tasks"])((task,))
     (project.bundles / HOST.name / "tiny").mkdir(parents=True)
     monkeypatch.setattr("edgetvm.records.__main__.read_manifest", lambda bundle: manifest)

@@ -45,6 +45,10 @@ def run(bundle: Path, *options: str, python: bool = False) -> "subprocess.Comple
 in_both = pytest.mark.parametrize("python", [False, True])
 
 
+def test_the_licence_of_what_is_handed_out_lies_beside_it(bundle: Path) -> None:
+    assert "Apache License" in (bundle / "runner" / "LICENSE").read_text()
+
+
 @in_both
 def test_it_checks_and_times_the_library(bundle: Path, python: bool) -> None:
     done = run(bundle, str(bundle), "--repeat", "5", python=python)

@@ -14,20 +14,28 @@ from edgetvm.manifest import (
     TUNED_LIBRARY,
     UNTUNED_LIBRARY,
     Manifest,
+    TuningSummary,
     sha256_of,
     write_manifest,
 )
 from edgetvm.measurement import utc_now
+from edgetvm.revision import source_commit
 from edgetvm.stages.build.linker import describe_library, linker_version
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.runner import build_runner
 
 
-def write_bundle(build: NetworkBuild, bundle: Path) -> Manifest:
+def write_bundle(
+    build: NetworkBuild, bundle: Path, trials: int = 0, search_s: float = 0.0
+) -> Manifest:
     """Put what was built into the folder `bundle` and write its manifest, last.
 
     Without a manifest a folder is no bundle, so an interruption leaves none rather than a mixture.
     Runs of an earlier bundle in that folder stay.
+
+    Parameters
+    ----------
+    trials, search_s : of the tuning before, see :class:`edgetvm.manifest.TuningSummary`.
 
     Raises
     ------
@@ -44,12 +52,18 @@ def write_bundle(build: NetworkBuild, bundle: Path) -> Manifest:
         shutil.copyfile(build.untuned_library(), temporary)
     with making_folder(bundle / GOLDEN) as temporary:
         write_golden(temporary, build.golden_input, build.golden_outputs)
-    manifest = _describe(build, bundle)
+    tuning = TuningSummary(
+        trials=trials,
+        search_s=search_s,
+        records=build.known_records,
+        seed=build.network.recipe.seed,
+    )
+    manifest = _describe(build, bundle, tuning)
     write_manifest(bundle, manifest)
     return manifest
 
 
-def _describe(build: NetworkBuild, bundle: Path) -> Manifest:
+def _describe(build: NetworkBuild, bundle: Path, tuning: TuningSummary) -> Manifest:
     network, profile = build.network, build.profile
     return Manifest(
         model=network.name,
@@ -59,6 +73,8 @@ def _describe(build: NetworkBuild, bundle: Path) -> Manifest:
         input_shape=network.input_shape,
         output_shapes=tuple(output.shape for output in build.golden_outputs),
         parameters=network.parameters,
+        multiply_adds=build.multiply_adds,
+        activation_bytes=build.activation_bytes,
         normalisation=network.recipe.normalisation,
         target=profile.name,
         tvm_target=profile.tvm_target,
@@ -67,6 +83,7 @@ def _describe(build: NetworkBuild, bundle: Path) -> Manifest:
         runs_on=profile.runs_on,
         lowering=build.lowering,
         tasks=tuple(build.task_summaries()),
+        tuning=tuning,
         tuned=describe_library(bundle / TUNED_LIBRARY),
         untuned=describe_library(bundle / UNTUNED_LIBRARY),
         golden_sha256=sha256_of(bundle / GOLDEN),
@@ -75,6 +92,7 @@ def _describe(build: NetworkBuild, bundle: Path) -> Manifest:
         relative_error=build.relative_error,
         latency=build.latency,
         edgetvm_version=__version__,
+        edgetvm_commit=source_commit(),
         tvm_version=tvm.__version__,
         llvm_version=str(tvm.support.libinfo()["LLVM_VERSION"]),
         linker=linker_version(),

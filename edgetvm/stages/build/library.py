@@ -1,5 +1,7 @@
 """Fused Relay and records in, a shared library out."""
 
+import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import tvm
 from tvm import auto_scheduler, relay
 from tvm.meta_schedule.database import Database
+from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
 
 from edgetvm.errors import CompileError, one_line
 from edgetvm.files import replacing
@@ -38,13 +41,17 @@ TIR's elimination of common subexpressions takes almost half of a build, and LLV
 """
 
 
-def build_untuned(relay_json: str, tvm_target: str, link_triple: str, output: Path) -> None:
+def build_untuned(relay_json: str, tvm_target: str, link_triple: str, output: Path) -> int:
     """Build a network with TVM's default schedules into the shared library `output`.
 
     Parameters
     ----------
     relay_json : the imported network, as ``tvm.ir.save_json`` writes it; text, so that this can
         run in a process of its own.
+
+    Returns
+    -------
+    Bytes that TVM's executor will reserve for input, output and all between.
 
     Raises
     ------
@@ -53,7 +60,7 @@ def build_untuned(relay_json: str, tvm_target: str, link_triple: str, output: Pa
     """
     target = tvm.target.Target(tvm_target)
     fused = fuse_for_default_schedules(tvm.ir.load_json(relay_json), target)
-    _build(fused, target, link_triple, output, config={})
+    return _build(fused, target, link_triple, output, config={})
 
 
 def build_tuned(
@@ -63,11 +70,11 @@ def build_tuned(
     output: Path,
     records: list[tuple[auto_scheduler.MeasureInput, auto_scheduler.MeasureResult]],
     database: Database | None = None,
-) -> None:
+) -> int:
     """Build `fused` with the best of `records` for each task into the shared library `output`.
 
     Weights are stored in the layout that each task's schedule wants. A task without a record
-    gets TVM's default schedule. Raises `CompileError` as :func:`build_untuned`.
+    gets TVM's default schedule. Returns and raises as :func:`build_untuned`.
 
     Parameters
     ----------
@@ -76,12 +83,11 @@ def build_tuned(
     with _BestRecords(records):
         fused = _rewrite_layouts(fused, target, _AUTO_SCHEDULER_REWRITE, AUTO_SCHEDULER)
         if database is None:
-            _build(fused, target, link_triple, output, AUTO_SCHEDULER)
-            return
+            return _build(fused, target, link_triple, output, AUTO_SCHEDULER)
         with database:
             config = {**AUTO_SCHEDULER, **LOOK_UP}
             fused = _rewrite_layouts(fused, target, LAYOUT_REWRITE, config)
-            _build(fused, target, link_triple, output, config)
+            return _build(fused, target, link_triple, output, config)
 
 
 class _BestRecords(auto_scheduler.ApplyHistoryBest):  # type: ignore[misc]
@@ -108,7 +114,7 @@ def _build(
     link_triple: str,
     output: Path,
     config: dict[str, Any],
-) -> None:
+) -> int:
     context = tvm.transform.PassContext(
         opt_level=3, config={**config, **CODE_GENERATION}, disabled_pass=_PASSES_DONE
     )
@@ -126,3 +132,20 @@ def _build(
         shared = Path(folder) / output.name
         factory.export_library(str(shared), fcompile=link)
         temporary.write_bytes(shared.read_bytes())
+    return _activation_bytes(factory)
+
+
+def _activation_bytes(factory: GraphExecutorFactoryModule) -> int:
+    """Add up the memory that the executor plans for everything but weights."""
+    graph = json.loads(factory.get_graph_json())
+    attributes = {name: value for name, (_, value) in graph["attrs"].items()}
+    rows, nodes = graph["node_row_ptr"], graph["nodes"]
+    weights = {rows[at] for at in graph["arg_nodes"] if nodes[at]["name"] in factory.params}
+    planned: dict[int, int] = {}
+    for entry, (place, shape, dtype) in enumerate(
+        zip(*(attributes[name] for name in ("storage_id", "shape", "dltype")), strict=True)
+    ):
+        if entry not in weights:
+            size = math.prod(shape) * -(-tvm.runtime.DataType(dtype).bits // 8)
+            planned[place] = max(size, planned.get(place, 0))
+    return sum(planned.values())

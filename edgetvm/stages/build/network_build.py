@@ -4,7 +4,7 @@ import multiprocessing
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
@@ -12,11 +12,11 @@ from typing import Self
 
 import tvm
 
+from edgetvm.latency_breakdown import LatencyBreakdown
 from edgetvm.manifest import (
     AUTO_SCHEDULER,
     METASCHEDULE,
     TUNED_LIBRARY,
-    LatencyBreakdown,
     TaskSummary,
 )
 from edgetvm.models.network import Network
@@ -25,9 +25,16 @@ from edgetvm.stages.build.interrupts import leave_interrupts_to_parent
 from edgetvm.stages.build.library import build_tuned, build_untuned
 from edgetvm.stages.build.metaschedule_records import best_metaschedule, make_database
 from edgetvm.stages.build.network_forms import NetworkForms
-from edgetvm.stages.build.records import Record, best_times, only_chosen
+from edgetvm.stages.build.records import (
+    Record,
+    best_times,
+    digest,
+    fastest_records,
+    only_chosen,
+)
 from edgetvm.stages.build.tasks import NetworkTask, fused_calls, workload_key
 from edgetvm.stages.build.winners import Winner, choose_winners
+from edgetvm.stages.export.counting import multiply_adds
 from edgetvm.stages.export.optimise import fuse_for_auto_scheduler
 from edgetvm.stages.export.relay_import import import_network
 from edgetvm.target_profile import CPU, TargetProfile
@@ -43,6 +50,9 @@ class NetworkBuild:
     untuned_error : relative, of the untuned library, once it was checked.
     lowering : whose default schedules the untuned library has, of the profile's lowerings.
     relative_error, latency : of the tuned library, once it was checked and measured.
+    multiply_adds : of one inference.
+    activation_bytes : of the tuned library, see :class:`edgetvm.manifest.Manifest`; 0 before.
+    known_records : that the tuned library's schedules were chosen from.
     seconds_to_build : that the last tuned library took; 0 before.
 
     The untuned library is built from the start, in a process of its own beside everything else.
@@ -63,12 +73,16 @@ class NetworkBuild:
         self._folder = tempfile.TemporaryDirectory(prefix="edgetvm-build-")
         self._tuned_with: dict[str, Winner] = {}
         self._metaschedule: list[tuple[NetworkTask, MetaScheduleRecord]] = []
+        self._records: list[Record] = []
         self.lowering = CPU
         self.untuned_error: float | None = None
         self.relative_error: float | None = None
         self.latency: LatencyBreakdown | None = None
+        self.activation_bytes = 0
+        self.known_records = 0
         self.seconds_to_build = 0.0
         relay = import_network(network)
+        self.multiply_adds = multiply_adds(relay)
         self._worker = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=leave_interrupts_to_parent
         )
@@ -114,7 +128,7 @@ class NetworkBuild:
     def build_tuned(
         self,
         records: list[Record],
-        metaschedule: Iterable[MetaScheduleRecord] = (),
+        metaschedule: Sequence[MetaScheduleRecord] = (),
         choices: Mapping[str, str] = MappingProxyType({}),
     ) -> Path:
         """Build the library with the best of all records for each task.
@@ -131,13 +145,15 @@ class NetworkBuild:
         library = self._path(TUNED_LIBRARY)
         fastest = best_metaschedule(metaschedule, self.forms.tasks)
         self._tuned_with = choose_winners(best_times(records), fastest)
+        self._records = only_chosen(records, choices)
+        self.known_records = len(records) + len(metaschedule)
         times = {key: winner.seconds for key, winner in self._tuned_with.items()}
         self._form = self.forms.fastest(times)
         if not self._tuned_with:
-            shutil.copyfile(self.untuned_library(), library)
+            self._copy_untuned()
             return library
         self._metaschedule = [(t, fastest[t.workload_key]) for t in self.won_by(METASCHEDULE)]
-        return self.build_with(only_chosen(records, choices))
+        return self.build_with(self._records)
 
     def build_with(self, records: list[Record], name: str = TUNED_LIBRARY) -> Path:
         """Build the library `name` of the form and the winners that :meth:`build_tuned` found.
@@ -152,7 +168,9 @@ class NetworkBuild:
         database = make_database(self._metaschedule)
         triple = self.profile.link_triple
         started_s = time.monotonic()
-        build_tuned(self._form.fused, self._target, triple, library, records, database)
+        self.activation_bytes = build_tuned(
+            self._form.fused, self._target, triple, library, records, database
+        )
         self.seconds_to_build = time.monotonic() - started_s
         return library
 
@@ -181,12 +199,15 @@ class NetworkBuild:
 
     def fall_back_to_untuned(self) -> None:
         """Hand out TVM's default schedules in place of the tuned library."""
-        shutil.copyfile(self.untuned_library(), self._path(TUNED_LIBRARY))
+        self._copy_untuned()
         self._tuned_with = {}
         self.relative_error = self.untuned_error
 
     def task_summaries(self) -> Iterable[TaskSummary]:
         """Say of each task what it is and how fast its best record was, and whose."""
+        ours = {task.workload_key for task in self.won_by(AUTO_SCHEDULER)}
+        fastest = fastest_records(self._records)
+        digests = {key: digest(group[0]) for key, group in fastest.items() if key in ours}
         for task in self.tasks:
             winner = self._tuned_with.get(task.workload_key)
             yield TaskSummary(
@@ -196,7 +217,12 @@ class NetworkBuild:
                 flop=task.flop,
                 best_s=winner.seconds if winner else None,
                 tuner=winner.tuner if winner else None,
+                record=digests.get(task.workload_key),
             )
+
+    def _copy_untuned(self) -> None:
+        shutil.copyfile(self.untuned_library(), self.tuned_library)
+        self.activation_bytes = self._untuned[self.lowering].result()
 
     def _untuned_path(self, lowering: str) -> Path:
         return self._path(f"untuned_{lowering}.so")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from importlib.metadata import requires
+from importlib import metadata
 from pathlib import Path
 
 import platformdirs
@@ -19,6 +19,9 @@ from edgetvm.target_profile import TargetProfile
 SOURCES = Path(__file__).parents[2] / "runner"
 HEADERS = ("include/tvm/runtime/c_runtime_api.h", "3rdparty/dlpack/include/dlpack/dlpack.h")
 RUNTIME = "libtvm_runtime.so"
+LICENSE = "licenses/LICENSE"
+"""The one of edgetvm and TVM, among the files that pip keeps of an installed package."""
+
 WHEEL_PLATFORM = "manylinux_2_28"
 """Of the TVM wheels: the oldest that all architectures have."""
 
@@ -41,6 +44,7 @@ def build_runner(profile: TargetProfile, folder: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_TVM / header, copy)
     shutil.copyfile(runtime_library(profile.arch), folder / RUNTIME)
+    (folder / "LICENSE").write_text(metadata.distribution("edgetvm").read_text(LICENSE) or "")
     command = ["cc", "-target", profile.link_triple, "-std=c11", "-O2", f"-I{folder / 'include'}"]
     options = ["-lm", "-Wl,-rpath,$ORIGIN", "-Wl,--allow-shlib-undefined"]
     run_zig([*command, *options], [source, folder / RUNTIME], folder / "runner")
@@ -66,7 +70,7 @@ def runtime_library(arch: str) -> Path:
 
 
 def _fetch_runtime(arch: str, path: Path) -> None:
-    (wheel,) = (one for one in requires("edgetvm") or [] if one.startswith("xtc-tvm"))
+    (wheel,) = (one for one in metadata.requires("edgetvm") or [] if one.startswith("xtc-tvm"))
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [

@@ -13,7 +13,7 @@ from statistics import median
 import tvm
 
 from edgetvm.errors import DeviceError, one_line
-from edgetvm.manifest import LatencyBreakdown
+from edgetvm.latency_breakdown import LatencyBreakdown
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.device.library import SESSION_TIMEOUT_S, RemoteLibrary
 from edgetvm.stages.device.session import Address, DeviceSession

@@ -25,6 +25,7 @@ from edgetvm.measurement import EMULATED
 from edgetvm.stages.device.loopback import loopback_server
 from edgetvm.stages.device.session import Address
 
+USERLAND = "userland"
 PACKAGES = ("python3", "libstdc++6")
 TOOLS = {"apt-get": "apt", "dpkg-deb": "dpkg"}
 
@@ -113,7 +114,7 @@ def prepare(board: Emulated, note: Callable[[str], None]) -> None:
             f"{' '.join(missing.values())}."
         )
     with making_folder(board.folder) as folder:
-        root = folder / "root"
+        root = folder / USERLAND
         note(f"fetching Debian's {board.debian} packages")
         _unpack_packages(board, folder, root)
         note("installing TVM's runtime for it")
@@ -175,12 +176,12 @@ def _write_python(board: Emulated, root: Path, folder: Path) -> None:
     that this script is what it was started as, and starts the processes of its own with it, too.
     """
     final = board.folder
-    interpreter = f"{final}/root/usr/bin/python{_python(root)}"
+    interpreter = f"{final}/{USERLAND}/usr/bin/python{_python(root)}"
     python = folder / "python"
     python.write_text(
         "#!/bin/sh\n"
-        f'export PYTHONHOME="{final}/root/usr" PYTHONPATH="{final}/site"\n'
-        f'exec {board.emulator} -cpu {board.core} -L "{final}/root" '
+        f'export PYTHONHOME="{final}/{USERLAND}/usr" PYTHONPATH="{final}/site"\n'
+        f'exec {board.emulator} -cpu {board.core} -L "{final}/{USERLAND}" '
         f'-0 "{final}/python" "{interpreter}" "$@"\n'
     )
     python.chmod(0o755)

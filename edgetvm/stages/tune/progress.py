@@ -43,6 +43,11 @@ class TuningProgress:
         return network_latency_s(self.tasks)
 
     @property
+    def search_s(self) -> float:
+        """Seconds of the run until now, or until its end."""
+        return (self.ended_s or time.monotonic()) - self.started_s
+
+    @property
     def is_settled(self) -> bool:
         """Whether no task promises anything more."""
         return not any(task.is_open for task in self.tasks)
