@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetvm import __version__
+from edgetvm.bundle_choice import choose_bundles
 from edgetvm.cli import device_options, notes, results, run_command
 from edgetvm.comparison_display import print_comparison
-from edgetvm.errors import DeviceError, UsageError, did_you_mean
+from edgetvm.errors import UsageError
 from edgetvm.golden import GOLDEN, read_golden
 from edgetvm.manifest import (
     TUNED_LIBRARY,
     UNTUNED_LIBRARY,
     Manifest,
-    list_bundles,
-    read_manifest,
 )
 from edgetvm.measurement import DeviceInfo, Measurement, Run, utc_now, write_run
 from edgetvm.paper.comparison import compare
@@ -30,6 +29,10 @@ from edgetvm.paths import DataFolders, find_data_folders
 
 if TYPE_CHECKING:
     from edgetvm.stages.device.session import Address
+
+
+COPIES = 10
+"""Copies of the input and the outputs over which their time is averaged."""
 
 
 class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,89 +89,22 @@ def run(options: DeployOptions, folders: DataFolders) -> list[Run]:
     runs = []
     with device_at(options.rpc, options.token, notes.print) as address:
         info = describe_device(address)
-        notes.print(f"device at {address}: {info.cpu}, {info.cores} cores, {info.arch}")
-        for bundle, manifest in _choose(options, folders, info, address):
+        notes.print(f"device at {address}: {info.processor}, {info.cores} cores, {info.arch}")
+        for bundle, manifest in choose_bundles(
+            options.models, options.target, options.rpc, folders.bundles, info, address
+        ):
             with notes.status(f"{manifest.model}: uploading, checking, timing"):
                 runs.append(_deploy(bundle, manifest, info, address, options))
             write_run(runs[-1], bundle)
             notes.print(f"{manifest.model}: relative error {runs[-1].relative_error:.1e}")
-            if info.emulated:
-                notes.print(f"{manifest.model}: emulated by {info.emulated}, so no time is given")
+            if emulator := runs[-1].device.emulated:
+                notes.print(f"{manifest.model}: emulated by {emulator}, so no time is given")
                 continue
             notes.print(f"{manifest.model}: timed at {runs[-1].after}")
             if not runs[-1].tuning_paid:
                 notes.print(f"{manifest.model}: tuned is slower than untuned here; tune it longer")
     print_comparison(results, compare(runs, load_papers()))
     return runs
-
-
-def _choose(
-    options: DeployOptions, folders: DataFolders, info: DeviceInfo, address: "Address"
-) -> list[tuple[Path, Manifest]]:
-    """Find the bundles to deploy: of the named models, or all of the device's target.
-
-    Raises
-    ------
-    UsageError
-        There is none, a model's name is unknown, or several targets fit the device.
-    DeviceError
-        The bundles do not fit the device.
-    """
-    target = _choose_target(options, folders, info, address)
-    bundles = {bundle.name: bundle for bundle in list_bundles(folders.bundles / target)}
-    for model in options.models:
-        if model not in bundles:
-            raise UsageError(
-                f"No bundle of {model!r} for {target} in {folders.bundles}: "
-                f"{did_you_mean(model, bundles)} Or build it: "
-                f"python -m edgetvm.tune {model} --target {target}"
-            )
-    chosen = [bundles[model] for model in options.models or sorted(bundles)]
-    return [(bundle, read_manifest(bundle)) for bundle in chosen]
-
-
-def _choose_target(
-    options: DeployOptions, folders: DataFolders, info: DeviceInfo, address: "Address"
-) -> str:
-    from edgetvm.stages.device.session import check_bundle_fits
-    from edgetvm.stages.host_target import detect_host_profile
-
-    if options.target is not None:
-        target = detect_host_profile().name if options.target == "host" else options.target
-        if not list_bundles(folders.bundles / target):
-            built = {bundle.parent.name for bundle in folders.bundles.glob("*/*")}
-            raise UsageError(
-                f"No bundle for the target {target!r} in {folders.bundles}: "
-                f"{did_you_mean(target, built)} Build one: "
-                f"python -m edgetvm.tune MODEL --target {options.target}"
-            )
-        return target
-    found = {
-        folder.name: read_manifest(bundles[0])
-        for folder in sorted(folders.bundles.glob("*"))
-        if (bundles := list_bundles(folder))
-    }
-    if not found:
-        raise UsageError(
-            f"No bundle in {folders.bundles}. Build one: python -m edgetvm.tune MODEL --target host"
-        )
-    misfits: list[DeviceError] = []
-    fitting = []
-    for name, manifest in found.items():
-        try:
-            check_bundle_fits(info, manifest, address)
-            fitting.append(name)
-        except DeviceError as err:
-            misfits.append(err)
-    if not fitting:
-        raise misfits[0]
-    if options.rpc is None and len(fitting) > 1 and (host := detect_host_profile().name) in fitting:
-        return host
-    if len(fitting) > 1:
-        raise UsageError(
-            f"Bundles for {', '.join(fitting)} all run on {info.cpu}: say which with --target."
-        )
-    return fitting[0]
 
 
 def _deploy(
@@ -179,14 +115,18 @@ def _deploy(
     options: DeployOptions,
 ) -> Run:
     """Check and time one bundle on the device."""
+    from edgetvm.stages.device.fitting import check_bundle_fits, check_gpu_fits
     from edgetvm.stages.device.library import SESSION_TIMEOUT_S, RemoteLibrary
-    from edgetvm.stages.device.session import DeviceSession, check_bundle_fits
+    from edgetvm.stages.device.session import DeviceSession
     from edgetvm.stages.device.timing import Contender, time_interleaved
 
     check_bundle_fits(info, manifest, address)
-    address = replace(address, cores=options.cores or info.cluster_for(manifest.runs_on))
+    cores = options.cores or info.cluster_for(manifest.runs_on)
+    address = replace(address, cores=cores, opencl=manifest.is_for_gpu)
     threads = options.threads or min(manifest.threads, info.cores)
     session = DeviceSession(address, threads, SESSION_TIMEOUT_S)
+    if session.info.opencl is not None:
+        check_gpu_fits(session.info.opencl, manifest.tvm_target, manifest.target, address)
     data, golden = read_golden(bundle / GOLDEN)
     tuned = RemoteLibrary(session, bundle / TUNED_LIBRARY, manifest.input_name)
     untuned = RemoteLibrary(session, bundle / UNTUNED_LIBRARY, manifest.input_name)
@@ -211,6 +151,12 @@ def _deploy(
         )
         for name, samples in timed.items()
     }
+    for name, library in {"tuned": tuned, "untuned": untuned}.items():
+        measured[name] = msgspec.structs.replace(
+            measured[name],
+            first_run_s=library.first_run_s,
+            copy_s=library.copy_s(COPIES) if manifest.is_for_gpu else None,
+        )
     return Run(
         model=manifest.model,
         target=manifest.target,

@@ -176,6 +176,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Counter(task.tuner for task in self.tasks if task.tuner is not None)
 
     @property
+    def is_for_gpu(self) -> bool:
+        """Whether its kernels are OpenCL's."""
+        return self.tvm_target.startswith("opencl")
+
+    @property
     def bundle_id(self) -> str:
         """Digest of the bundle's content, to tell one bundle of a model from the next."""
         parts = (self.tuned.sha256, self.untuned.sha256, self.golden_sha256)

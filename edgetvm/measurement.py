@@ -19,6 +19,7 @@ from edgetvm import __version__, host_cpu
 from edgetvm.device_state import DeviceState
 from edgetvm.files import read_json, write_json
 from edgetvm.host_cpu import Cluster
+from edgetvm.opencl_device import OpenCLDevice
 
 SCHEMA_VERSION = 4
 EMULATED = "EDGETVM_EMULATED"
@@ -35,12 +36,17 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     number : inferences a sample.
     threads : threads as read back from the runtime that ran it.
     runtime : what ran it: ``tvm``, ``PyTorch 2.13.0``.
+    first_run_s : of the first inference, in which a GPU's driver compiles kernels; None if it was
+        not timed.
+    copy_s : seconds that input and outputs take to a GPU and back; None on a CPU.
     """
 
     samples_s: tuple[float, ...]
     number: int
     threads: int
     runtime: str
+    first_run_s: float | None = None
+    copy_s: float | None = None
 
     @property
     def median_s(self) -> float:
@@ -79,6 +85,7 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     kernel : name and release.
     edgetvm_version, tvm_version : of the server.
     emulated : by what, such as ``QEMU cortex-a72``; empty on a real machine.
+    opencl : the OpenCL device that kernels run on; None if it is the CPU.
     """
 
     host: str
@@ -95,6 +102,7 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     edgetvm_version: str
     tvm_version: str
     emulated: str = ""
+    opencl: OpenCLDevice | None = None
 
     @classmethod
     def here(cls, tvm_version: str) -> Self:
@@ -116,6 +124,16 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
             tvm_version=tvm_version,
             emulated=emulated,
         )
+
+    def with_opencl(self, device: OpenCLDevice) -> Self:
+        """Return the same with kernels on an OpenCL device; one on the CPU stands for a GPU."""
+        emulated = self.emulated or ("" if device.is_gpu else f"{device.platform} on a CPU")
+        return msgspec.structs.replace(self, opencl=device, emulated=emulated)
+
+    @property
+    def processor(self) -> str:
+        """What kernels run on, as its maker calls it."""
+        return self.cpu if self.opencl is None else self.opencl.name
 
     def cluster_for(self, runs_on: str) -> str:
         """Return the cluster to run on for a target's: an emulator has none of the board's."""

@@ -8,7 +8,7 @@ import msgspec
 from edgetvm.errors import UsageError, did_you_mean
 from edgetvm.files import read_toml, toml_stems
 
-CPU, ARM_CPU = "cpu", "arm_cpu"
+CPU, ARM_CPU, GPU_LOWERING = "cpu", "arm_cpu", "gpu"
 """TVM's operator libraries with default schedules, as its targets' keys name them."""
 
 PLAIN_KEYS = f"-keys={CPU}"
@@ -46,6 +46,30 @@ class CoreCluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return self.count * self.clock_mhz * 1e6 * self.flop_per_cycle
 
 
+class GPU(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A GPU as OpenCL shows it; 0 stands for what no source says.
+
+    Attributes
+    ----------
+    shader_cores : OpenCL's compute units.
+    clock_mhz : highest clock.
+    flop_per_cycle : fp32 operations that one shader core can begin in a cycle.
+    max_threads : of one work-group.
+    local_memory_bytes : of one work-group.
+    """
+
+    shader_cores: int
+    max_threads: int
+    local_memory_bytes: int
+    clock_mhz: int = 0
+    flop_per_cycle: int = 0
+
+    @property
+    def peak_flop_per_s(self) -> float:
+        """Of all shader cores together, fp32; 0 if unknown."""
+        return self.shader_cores * self.clock_mhz * 1e6 * self.flop_per_cycle
+
+
 class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A board or CPU as the compiler and the search have to know it.
 
@@ -64,6 +88,8 @@ class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     vector_unit_bytes, cache_line_bytes : for the search space.
     memory_bytes_per_s : what memory can deliver at most; 0 is unknown.
     sources : where each number comes from.
+    gpu : that kernels run on; None where they run on `clusters`. A GPU's file names the profile of
+        the CPU that drives it, and what is not the GPU's is taken from there.
     """
 
     tvm_target: str
@@ -78,6 +104,7 @@ class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     features: tuple[str, ...] = ()
     memory_bytes_per_s: float = 0
     sources: tuple[str, ...] = ()
+    gpu: GPU | None = None
 
     @property
     def lowerings(self) -> dict[str, str]:
@@ -86,6 +113,8 @@ class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ``cpu`` is what AutoScheduler's tasks are lowered for, too. ARM has a library of its own,
         which TVM takes for every ARM target whose string does not put ``cpu`` first.
         """
+        if self.gpu is not None:
+            return {GPU_LOWERING: self.tvm_target}
         if PLAIN_KEYS not in self.tvm_target:
             return {CPU: self.tvm_target}
         own_keys = f"-keys={ARM_CPU},{CPU}"
@@ -100,6 +129,19 @@ class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def cores(self) -> int:
         """Threads of one inference unless the user says otherwise."""
         return self.cluster.count
+
+
+class _GPUFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file of a GPU; `host` is the name of the profile of the CPU that drives it."""
+
+    title: str
+    tvm_target: str
+    host: str
+    gpu: GPU
+    sources: tuple[str, ...]
+    vector_unit_bytes: int = 16
+    cache_line_bytes: int = 64
+    memory_bytes_per_s: float | None = None
 
 
 def list_target_profiles(folder: Path) -> list[str]:
@@ -119,13 +161,13 @@ def load_target_profile(name: str, folder: Path) -> TargetProfile:
     if not path.is_file():
         known = ["host", *list_target_profiles(folder)]
         raise UsageError(f"Unknown target {name!r}: {did_you_mean(name, known)}")
-    profile = msgspec.structs.replace(read_toml(path, TargetProfile), name=name)
+    profile = msgspec.structs.replace(_read(path, folder), name=name)
     if not re.search(rf"(^|\s)-model={re.escape(name)}(\s|$)", profile.tvm_target):
         raise UsageError(
             f"{path}: tvm_target must hold -model={name}, else records of another board of "
             "the same kind could be applied."
         )
-    is_arm_cpu = profile.arch in ARM_ARCHITECTURES and profile.tvm_target.startswith("llvm")
+    is_arm_cpu = profile.gpu is None and profile.arch in ARM_ARCHITECTURES
     if is_arm_cpu and PLAIN_KEYS not in profile.tvm_target:
         raise UsageError(
             f"{path}: tvm_target must hold {PLAIN_KEYS}, else TVM computes convolutions in a form "
@@ -141,3 +183,47 @@ def load_target_profile(name: str, folder: Path) -> TargetProfile:
         nearest = did_you_mean(profile.runs_on, names)
         raise UsageError(f"{path}: runs_on = {profile.runs_on!r} is no cluster: {nearest}")
     return profile
+
+
+def on_host(profile: TargetProfile, host: TargetProfile) -> TargetProfile:
+    """Return the profile of a GPU with another CPU than its own to drive it."""
+    device_part = profile.tvm_target.partition(_HOST)[0]
+    return msgspec.structs.replace(
+        host,
+        name=profile.name,
+        title=profile.title,
+        tvm_target=f"{device_part}{_HOST}'{host.tvm_target}'",
+        gpu=profile.gpu,
+        vector_unit_bytes=profile.vector_unit_bytes,
+        cache_line_bytes=profile.cache_line_bytes,
+        memory_bytes_per_s=profile.memory_bytes_per_s,
+        sources=profile.sources,
+    )
+
+
+_HOST = " -host="
+
+
+def _read(path: Path, folder: Path) -> TargetProfile:
+    """Read a CPU's file, or a GPU's and that of its host."""
+    if not read_toml(path, _Kind).host:
+        return read_toml(path, TargetProfile)
+    described = read_toml(path, _GPUFile)
+    host = load_target_profile(described.host, folder)
+    fields = {name: getattr(described, name) for name in ("title", "tvm_target", "gpu")}
+    memory_bytes_per_s = described.memory_bytes_per_s
+    own = msgspec.structs.replace(
+        host,
+        **fields,
+        vector_unit_bytes=described.vector_unit_bytes,
+        cache_line_bytes=described.cache_line_bytes,
+        memory_bytes_per_s=memory_bytes_per_s or host.memory_bytes_per_s,
+        sources=(*described.sources, *host.sources),
+    )
+    return on_host(own, host)
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """What tells a GPU's file from a CPU's."""
+
+    host: str = ""

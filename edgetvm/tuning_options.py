@@ -4,7 +4,10 @@ from pathlib import Path
 
 import msgspec
 
-from edgetvm.manifest import AUTO_SCHEDULER
+from edgetvm.errors import UsageError
+from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
+from edgetvm.opencl_device import OPENCL_CPU
+from edgetvm.target_profile import TargetProfile
 
 BEST = "best"
 """Both tuners: each task's trials go to the one that gains, and the faster schedule is taken."""
@@ -30,6 +33,31 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
     drop_bad_records: bool = False
     tuner: str = AUTO_SCHEDULER
 
+    @property
+    def stands_for_gpu(self) -> bool:
+        """Whether OpenCL on this machine's CPU stands for the target's GPU."""
+        return self.rpc == OPENCL_CPU
+
     def uses(self, tuner: str) -> bool:
         """Whether `tuner` searches, and its schedules go into the bundle."""
         return self.tuner in (tuner, BEST)
+
+
+def check_tuner_fits(options: TuneOptions, profile: TargetProfile) -> None:
+    """Make sure that a run can be made as it is asked for on the target.
+
+    Raises
+    ------
+    UsageError
+        It is a GPU, and the run asks for what there is for CPUs only.
+    """
+    if profile.gpu is None:
+        return
+    if options.uses(METASCHEDULE):
+        raise UsageError(
+            f"{profile.name} is a GPU, and MetaSchedule has no search for it: leave --tuner out."
+        )
+    if options.flush_cache:
+        raise UsageError(
+            f"{profile.name} is a GPU, whose caches stay as they are: no --flush-cache."
+        )

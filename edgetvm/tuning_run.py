@@ -11,10 +11,10 @@ from edgetvm.cli import notes, results
 from edgetvm.errors import RecordError, UsageError
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.paths import DataFolders
-from edgetvm.records import TunerStores, store_folder
+from edgetvm.records import RecordStore, TunerStores, store_folder
 from edgetvm.target_profile import TargetProfile
 from edgetvm.tuning_display import print_boards, print_tuning_summary
-from edgetvm.tuning_options import TuneOptions
+from edgetvm.tuning_options import TuneOptions, check_tuner_fits
 from edgetvm.tuning_search import search_schedules
 
 if TYPE_CHECKING:
@@ -37,18 +37,22 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     from edgetvm.models.resolve import resolve_network
     from edgetvm.stages.build.bundle import write_bundle
     from edgetvm.stages.build.network_build import NetworkBuild
-    from edgetvm.stages.device.session import describe_device, open_for_target
+    from edgetvm.stages.device.fitting import open_for_target
+    from edgetvm.stages.device.session import describe_device
     from edgetvm.stages.host_target import resolve_target
 
-    profile = resolve_target(options.target, folders.profiles)
+    profile = resolve_target(options.target, folders.profiles, driven_here=options.stands_for_gpu)
+    check_tuner_fits(options, profile)
     with ExitStack() as stack:
         address, fleet = _find_devices(options, stack)
+        address = replace(address, opencl=profile.gpu is not None)
         device = describe_device(address)
         address = replace(address, cores=options.cores or device.cluster_for(profile.runs_on))
         threads = options.threads or min(profile.cores, device.cores)
         open_for_target(address, profile, threads)
         if fleet is not None:
-            fleet.cores = address.cores
+            fleet.cores, fleet.opencl = address.cores, address.opencl
+        profile = _with_limits_of(device, profile)
         stores = _open_stores(options, folders, profile, threads, is_emulated=bool(device.emulated))
         with notes.status("loading the network"):
             network = resolve_network(
@@ -72,7 +76,8 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         address = fleet.find_address() if fleet else address  # the first may be lost by now
         _build_fastest(build, address, device, stores, options, progress)
         with notes.status("writing the bundle"):
-            bundle = folders.bundles / profile.name / network.name
+            target = store_folder(folders.bundles, profile.name, emulated=options.stands_for_gpu)
+            bundle = target / network.name
             spent = (progress.trials, progress.search_s) if progress else (0, 0.0)
             manifest = write_bundle(build, bundle, *spent)
     rpc = options.rpc if fleet is None else str(address)
@@ -101,6 +106,18 @@ def _find_devices(options: TuneOptions, stack: ExitStack) -> "tuple[Address, Fle
         raise UsageError(f"Each board of a tracker has a token of its own: {remedy}.")
     fleet = Fleet.at(options.tracker, options.key or options.target)
     return fleet.find_address(), fleet
+
+
+def _with_limits_of(device: "DeviceInfo", profile: TargetProfile) -> TargetProfile:
+    """Return the profile of a GPU with the limits that the device itself gives."""
+    from edgetvm.stages.device.fitting import with_limits_of
+
+    if device.opencl is None:
+        return profile
+    profile, changes = with_limits_of(device.opencl, profile)
+    for change in changes:
+        notes.print(change)
+    return profile
 
 
 def _choose_untuned(build: "NetworkBuild", address: "Address", device: "DeviceInfo") -> None:
@@ -152,7 +169,7 @@ def _build_fastest(
 
     tuned = _build_tuned(build, address, stores, options)
     if device.emulated:
-        notes.print(f"{device.cpu} is emulated: its times say nothing of a real device")
+        notes.print(f"{device.processor} is emulated: its times say nothing of a real device")
         return
     if progress is not None and _choose_in_network(address, build, stores, progress):
         tuned = _build_tuned(build, address, stores, options)
@@ -171,13 +188,27 @@ def _build_tuned(
     from edgetvm.stages.device.library import check_on_device
 
     store = stores.auto_scheduler
+    if build.profile.gpu is not None:
+        _reject_bad_winners(build, address, store)
     lines = store.read_lines() if options.uses(AUTO_SCHEDULER) else []
     others = stores.metaschedule.read() if options.uses(METASCHEDULE) else []
     with notes.status("building the tuned library, checking against the reference"):
         records = parse_records(lines, build.workload_keys)
         tuned = build.build_tuned(records, others, store.choices.read())
-        build.relative_error = check_on_device(address, tuned, build)
+        if build.is_tuned:
+            build.relative_error = check_on_device(address, tuned, build)
+        else:
+            build.relative_error = build.untuned_error  # the same library
         return tuned
+
+
+def _reject_bad_winners(build: "NetworkBuild", address: "Address", store: RecordStore) -> None:
+    from edgetvm.stages.verify.winners import reject_bad_winners
+
+    with notes.status("verifying each task's best record on the device"):
+        keys = build.workload_keys
+        verified = reject_bad_winners(address, store, keys, build.profile, notes.print)
+    notes.print(f"verified on the device: {verified} records, the best of each task")
 
 
 def _choose_in_network(

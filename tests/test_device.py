@@ -19,12 +19,12 @@ from edgetvm.measurement import DeviceInfo
 from edgetvm.stages.device import session as session_module
 from edgetvm.stages.device.choice import device_at
 from edgetvm.stages.device.connection import DEFAULT_PORT
+from edgetvm.stages.device.fitting import check_device_fits
 from edgetvm.stages.device.loopback import loopback_server
 from edgetvm.stages.device.server import DeviceServer
 from edgetvm.stages.device.session import (
     Address,
     DeviceSession,
-    check_device_fits,
     describe_device,
     reach,
 )

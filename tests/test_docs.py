@@ -13,6 +13,7 @@ from edgetvm.compress import compress
 from edgetvm.deploy import deploy
 from edgetvm.models.__main__ import models
 from edgetvm.records.__main__ import records
+from edgetvm.runtime import runtime
 from edgetvm.serve import serve
 from edgetvm.tune import tune
 
@@ -24,7 +25,7 @@ DOCUMENTS = sorted(
 )
 COMMANDS = {
     str(command.name): command
-    for command in (tune, deploy, compare, serve, board, compress, models, records)
+    for command in (tune, deploy, compare, serve, runtime, board, compress, models, records)
 }
 COMMAND_LINES = sorted(
     {

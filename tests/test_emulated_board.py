@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from edgetvm.measurement import latest_run
 from edgetvm.models.resolve import resolve_network
 from edgetvm.paths import DataFolders
 from edgetvm.records import RecordStore
+from edgetvm.stages.build.linker import describe_library
 from edgetvm.stages.build.network_build import NetworkBuild
+from edgetvm.stages.build.opencl_runtime import build_opencl_runtime
 from edgetvm.stages.device import emulated_board, lowering
 from edgetvm.stages.device.emulated_board import (
     TOOLS,
@@ -112,6 +115,27 @@ def test_squeezenet_is_tuned_and_deployed_for_a_raspberry_pi(
         # The same library on the same board computes the same, to the last bit.
         error = json.loads(command.stdout)["relative_error"]
         assert error == pytest.approx(run.relative_error, rel=1e-6)
+
+
+@needs_board
+@pytest.mark.skipif(
+    shutil.which("aarch64-linux-gnu-g++") is None, reason="needs Debian's g++-aarch64-linux-gnu"
+)
+def test_the_opencl_runtime_that_is_built_here_loads_there(
+    board: Emulated, server: Address
+) -> None:
+    plugin = build_opencl_runtime("aarch64")
+    assert describe_library(plugin).arch == "aarch64"
+    code = (
+        "import edgetvm.stages, tvm, ctypes; "
+        f"ctypes.CDLL({str(plugin)!r}, ctypes.RTLD_GLOBAL); "
+        "print(tvm.get_global_func('device_api.opencl') is not None)"
+    )
+    done = started(str(board.python), "-c", code)
+    assert done.stdout.strip() == "True", done.stderr
+    # No driver is in the board's userland, which its server says in a sentence.
+    with pytest.raises(DeviceError, match="has no OpenCL: install its GPU's driver"):
+        DeviceSession(replace(server, opencl=True), 1, timeout_s=60)
 
 
 @pytest.fixture(scope="module")

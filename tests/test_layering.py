@@ -21,6 +21,7 @@ LAYERS = (
         "host_cpu",
         "device_state",
         "access",
+        "opencl_device",
         "revision",
     ),
     (
@@ -40,8 +41,10 @@ LAYERS = (
         "tuning_search",
         "tuning_run",
         "tune",
+        "bundle_choice",
         "deploy",
         "serve",
+        "runtime",
         "board",
         "compare",
         "compress",

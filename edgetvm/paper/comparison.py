@@ -117,7 +117,7 @@ def compare(runs: Sequence[Run], papers: Sequence[Paper]) -> Comparison:
 
 def _setting(run: Run) -> tuple[str, str, int]:
     # Not the host's name: in containers it changes from one start to the next.
-    return (run.target, run.device.cpu, run.tuned.threads)
+    return (run.target, run.device.processor, run.tuned.threads)
 
 
 def _newest(runs: Iterable[Run]) -> list[Run]:
@@ -140,7 +140,7 @@ def _compare_model(run: Run, papers: Sequence[Paper]) -> ModelComparison:
     return ModelComparison(
         model=run.model,
         target=run.target,
-        device=run.device.cpu,
+        device=run.device.processor,
         threads=run.tuned.threads,
         measured_at=run.measured_at,
         untuned=estimate_median(run.untuned),
@@ -169,7 +169,7 @@ def _published_figures(run: Run, papers: Sequence[Paper]) -> tuple[PublishedFigu
 
 def _is_other_device(figure: Figure, run: Run) -> bool | None:
     # A paper names a phone, a kernel its CPU. Unless the two agree to the letter, it is another.
-    return None if figure.device is None else figure.device != run.device.cpu
+    return None if figure.device is None else figure.device != run.device.processor
 
 
 def _compare_pair(first: Run, second: Run, papers: Sequence[Paper]) -> PairComparison:
@@ -178,7 +178,7 @@ def _compare_pair(first: Run, second: Run, papers: Sequence[Paper]) -> PairCompa
         slower=slower.model,
         faster=faster.model,
         target=slower.target,
-        device=slower.device.cpu,
+        device=slower.device.processor,
         threads=slower.tuned.threads,
         ratio=estimate_ratio(slower.tuned, faster.tuned),
         published=published_ratios(slower.model, faster.model, papers),

@@ -3,11 +3,14 @@
  *     runner BUNDLE [--untuned] [--threads N] [--repeat N]
  *
  * Prints one line of JSON, its keys as in edgetvm's runs. Exit codes: 2 wrong arguments or a faulty
- * bundle, 3 the runtime failed, 5 the output is wrong. The only library is TVM's runtime. In this folder:
+ * bundle, 3 the runtime failed, 5 the output is wrong. The only library is TVM's runtime, and for a GPU's
+ * bundle its part for OpenCL, opencl.so; EDGETVM_LIBOPENCL names the driver's library where it is not called
+ * libOpenCL.so. In this folder:
  *
- *     cc -std=c11 -O2 runner.c -Iinclude -L. -ltvm_runtime -lm -Wl,-rpath,'$ORIGIN' -o runner
+ *     cc -std=c11 -O2 runner.c -Iinclude -L. -ltvm_runtime -lm -ldl -Wl,-rpath,'$ORIGIN' -o runner
  */
 #define _POSIX_C_SOURCE 200809L
+#include <dlfcn.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -16,6 +19,7 @@
 #include <string.h>
 #include <time.h>
 #include <tvm/runtime/c_runtime_api.h>
+#include <unistd.h>
 
 enum { USAGE = 2, DEVICE = 3, NUMERICS = 5, MAX_DIMENSIONS = 8, MAX_ARGUMENTS = 4 };
 
@@ -128,12 +132,27 @@ static double now_s(void) {
 }
 
 /* Seconds of one inference, as the mean of `number` run back to back. */
-static double sample_s(TVMFunctionHandle run, int number) {
+static double sample_s(TVMFunctionHandle run, DLDevice device, int number) {
   double started_s = now_s();
   TVMValue none = {.v_int64 = 0};
   int code = kTVMNullptr;
   for (int i = 0; i < number; ++i) call(run, 0, &none, &code, "running the network");
+  check(TVMSynchronize(device.device_type, device.device_id, NULL), "waiting for the device");
   return (now_s() - started_s) / number;
+}
+
+/* The device that the bundle's kernels are for; for a GPU's, TVM's OpenCL runtime is loaded. */
+static DLDevice find_device(const char *manifest) {
+  const char *target = find_key(manifest, "tvm_target");
+  if (strncmp(target + strspn(target, " \""), "opencl", 6) != 0)
+    return (DLDevice){.device_type = kDLCPU, .device_id = 0};
+  char path[4096];
+  ssize_t length = readlink("/proc/self/exe", path, sizeof path - sizeof "opencl.so");
+  if (length < 0) fail(DEVICE, "this program does not find its own folder.");
+  while (length > 0 && path[length - 1] != '/') --length;
+  strcpy(path + length, "opencl.so");
+  if (dlopen(path, RTLD_NOW | RTLD_GLOBAL) == NULL) fail(DEVICE, "%s", dlerror());
+  return (DLDevice){.device_type = kDLOpenCL, .device_id = 0};
 }
 
 /* The largest difference, relative to the reference's largest magnitude; infinite if not finite. */
@@ -196,13 +215,14 @@ int main(int count, char **arguments) {
   snprintf(path, sizeof path, "%d", threads);
   setenv("TVM_NUM_THREADS", path, 1);
 
+  DLDevice device = find_device(manifest);
   TVMModuleHandle module = NULL;
   snprintf(path, sizeof path, "%s/%s", bundle, library);
   check(TVMModLoadFromFile(path, "so", &module), path);
-  TVMValue device[1] = {{.v_device = {.device_type = kDLCPU, .device_id = 0}}};
+  TVMValue on_device[1] = {{.v_device = device}};
   const int device_code[1] = {kDLDevice};
   TVMModuleHandle executor =
-      call(get_function(module, "default"), 1, device, device_code, "loading the network").v_handle;
+      call(get_function(module, "default"), 1, on_device, device_code, "loading the network").v_handle;
 
   snprintf(path, sizeof path, "%s/golden/input.npy", bundle);
   Tensor input = read_npy(path);
@@ -212,17 +232,17 @@ int main(int count, char **arguments) {
   const int codes[2] = {kTVMArgInt, kTVMDLTensorHandle};
   call(get_function(executor, "set_input"), 2, place_and_data, codes, "setting the input");
   TVMFunctionHandle run = get_function(executor, "run");
-  double first_s = sample_s(run, 1);
+  double first_s = sample_s(run, device, 1);
   double error = check_outputs(executor, bundle);
 
-  double one_s = sample_s(run, 1);
+  double one_s = sample_s(run, device, 1);
   int number = one_s < MIN_SAMPLE_S ? (int)lround(MIN_SAMPLE_S / one_s) : 1;
   char error_text[32] = "null"; /* JSON has no infinity */
   if (isfinite(error)) snprintf(error_text, sizeof error_text, "%.9g", error);
   printf("{\"relative_error\": %s, \"first_s\": %.9g, \"number\": %d, \"threads\": %d, "
          "\"runtime\": \"TVM %s\", \"samples_s\": [",
          error_text, first_s, number, threads, TVM_VERSION);
-  for (int i = 0; i < repeat; ++i) printf("%s%.9g", i ? ", " : "", sample_s(run, number));
+  for (int i = 0; i < repeat; ++i) printf("%s%.9g", i ? ", " : "", sample_s(run, device, number));
   printf("]}\n");
   if (!(error <= tolerance))
     fail(NUMERICS, "the output differs from the reference by %.1e (relative; allowed are %.0e).",

@@ -4,7 +4,9 @@
 
 Prints one line of JSON, its keys as in edgetvm's runs. Exit codes: 2 wrong arguments or a faulty
 bundle, 3 the runtime failed, 5 the output is wrong. Nothing has to be installed: TVM's runtime lies
-beside this file and is called through its C interface, as runner.c does.
+beside this file, with its part for OpenCL if the bundle is a GPU's, and is called through its C
+interface, as runner.c does. EDGETVM_LIBOPENCL names the GPU driver's library where it is not called
+libOpenCL.so.
 """
 
 import argparse
@@ -24,17 +26,25 @@ USAGE, DEVICE, NUMERICS = 2, 3, 5
 MIN_SAMPLE_S = 0.02
 """Shortest time over which one sample is averaged."""
 
-_CPU, _FLOAT, _FLOAT_BITS = 1, 2, 32
+_CPU, _OPENCL, _FLOAT, _FLOAT_BITS = 1, 4, 2, 32
 _INT_CODE, _DEVICE_CODE, _TENSOR_CODE = 0, 6, 7
 """TVM's numbers for devices, types of numbers and kinds of arguments."""
 
 
 class Runtime:
-    """TVM's runtime through ``c_runtime_api.h``; each call ends the program if it fails."""
+    """TVM's runtime through ``c_runtime_api.h``; each call ends the program if it fails.
 
-    def __init__(self, path: Path) -> None:
+    Attributes
+    ----------
+    device : that networks run on, TVM's number of its kind.
+    """
+
+    def __init__(self, folder: Path, *, on_gpu: bool) -> None:
+        self.device = _OPENCL if on_gpu else _CPU
         try:
-            self._library = ctypes.CDLL(str(path))
+            self._library = ctypes.CDLL(str(folder / "libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
+            if on_gpu:
+                ctypes.CDLL(str(folder / "opencl.so"), ctypes.RTLD_GLOBAL)
         except OSError as err:
             fail(DEVICE, f"TVM's runtime cannot be loaded: {err}")
         self._library.TVMGetLastError.restype = ctypes.c_char_p
@@ -77,6 +87,10 @@ class Runtime:
         kind = (_FLOAT, _FLOAT_BITS, 1, _CPU, 0)
         self.do("TVMArrayAlloc", extents, len(shape), *kind, ctypes.byref(tensor))
         return tensor
+
+    def wait(self) -> None:
+        """Wait until the device has done all that it was told."""
+        self.do("TVMSynchronize", self.device, 0, None)
 
     def copy(self, function: str, tensor: ctypes.c_void_p, values: "array[float]") -> None:
         """Copy from or to a tensor, as `function` says."""
@@ -129,13 +143,14 @@ def run(bundle: Path, library: str, threads: int, repeat: int) -> None:
     try:
         manifest = json.loads((bundle / "manifest.json").read_text())
         tolerance, threads = float(manifest["tolerance"]), threads or int(manifest["threads"])
+        on_gpu = manifest["tvm_target"].startswith("opencl")
     except (OSError, ValueError, KeyError) as err:
         fail(USAGE, f"{bundle / 'manifest.json'} cannot be read ({err}): give a bundle's folder.")
     os.environ["TVM_NUM_THREADS"] = str(threads)
-    runtime = Runtime(Path(__file__).resolve().with_name("libtvm_runtime.so"))
+    runtime = Runtime(Path(__file__).resolve().parent, on_gpu=on_gpu)
     module = runtime.load(bundle / library)
     create = runtime.function(module, "default")
-    executor = ctypes.c_void_p(runtime.call(create, (_CPU, _DEVICE_CODE)))
+    executor = ctypes.c_void_p(runtime.call(create, (runtime.device, _DEVICE_CODE)))
     data = read_npy(bundle / "golden" / "input.npy")
     tensor = runtime.new_tensor(data.shape)
     runtime.copy("TVMArrayCopyFromBytes", tensor, data.values)
@@ -148,6 +163,7 @@ def run(bundle: Path, library: str, threads: int, repeat: int) -> None:
         started_s = time.perf_counter()
         for _ in range(number):
             runtime.call(infer)
+        runtime.wait()
         return (time.perf_counter() - started_s) / number
 
     first_s = sample_s(1)

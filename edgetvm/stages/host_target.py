@@ -13,6 +13,7 @@ from edgetvm.target_profile import (
     CoreCluster,
     TargetProfile,
     load_target_profile,
+    on_host,
 )
 
 TVM_VERSION = str(tvm.__version__)
@@ -69,15 +70,27 @@ def detect_host_profile() -> TargetProfile:
     )
 
 
-def resolve_target(name: str, profiles: Path) -> TargetProfile:
+def resolve_target(name: str, profiles: Path, *, driven_here: bool = False) -> TargetProfile:
     """Return the profile of the target `name`; ``host`` is this machine's CPU.
+
+    Parameters
+    ----------
+    driven_here : whether this machine's CPU is to drive a GPU's kernels, not the profile's host.
 
     Raises
     ------
     UsageError
-        There is no such target, or its profile is faulty.
+        There is no such target, its profile is faulty, or it is to be driven from here and is no
+        GPU's.
     """
-    return detect_host_profile() if name == "host" else load_target_profile(name, profiles)
+    if name == "host" and not driven_here:
+        return detect_host_profile()
+    profile = load_target_profile(name, profiles)
+    if not driven_here:
+        return profile
+    if profile.gpu is None:
+        raise UsageError(f"{name} is no GPU: --rpc opencl-cpu stands for a GPU, such as mali_g610.")
+    return on_host(profile, detect_host_profile())
 
 
 def _vector_bytes(features: tuple[str, ...]) -> int:

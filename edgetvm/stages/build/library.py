@@ -13,7 +13,7 @@ from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
 
 from edgetvm.errors import CompileError, one_line
 from edgetvm.files import replacing
-from edgetvm.stages.build.linker import link_library
+from edgetvm.stages.build.linker import link_candidate, link_library
 from edgetvm.stages.build.metaschedule_layouts import LAYOUT_REWRITE
 from edgetvm.stages.build.metaschedule_records import LOOK_UP
 from edgetvm.stages.export.constant_folding import fold_constants
@@ -39,6 +39,29 @@ CODE_GENERATION = {"tir.disable_cse_tir": True}
 
 TIR's elimination of common subexpressions takes almost half of a build, and LLVM does it again.
 """
+
+
+def link_kernel(module: tvm.runtime.Module, library: Path) -> None:
+    """Write one kernel, with a GPU's code if it has such, into a shared library.
+
+    libm and libc are left open; the server that loads it has both.
+
+    Raises
+    ------
+    CompileError
+        The linker failed.
+    """
+    if module.imported_modules:
+
+        def link(path: str, objects: list[str], **_options: object) -> None:
+            link_candidate([Path(name) for name in objects], Path(path))
+
+        module.export_library(str(library), fcompile=link)
+        return
+    objects = library.with_suffix(".o")
+    module.save(str(objects))
+    link_candidate([objects], library)
+    objects.unlink()
 
 
 def build_untuned(relay_json: str, tvm_target: str, link_triple: str, output: Path) -> int:

@@ -37,7 +37,7 @@ from edgetvm.stages.build.winners import Winner, choose_winners
 from edgetvm.stages.export.counting import multiply_adds
 from edgetvm.stages.export.optimise import fuse_for_auto_scheduler
 from edgetvm.stages.export.relay_import import import_network
-from edgetvm.target_profile import CPU, TargetProfile
+from edgetvm.target_profile import TargetProfile
 
 
 class NetworkBuild:
@@ -74,7 +74,7 @@ class NetworkBuild:
         self._tuned_with: dict[str, Winner] = {}
         self._metaschedule: list[tuple[NetworkTask, MetaScheduleRecord]] = []
         self._records: list[Record] = []
-        self.lowering = CPU
+        self.lowering = next(iter(profile.lowerings))
         self.untuned_error: float | None = None
         self.relative_error: float | None = None
         self.latency: LatencyBreakdown | None = None

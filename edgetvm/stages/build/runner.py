@@ -14,11 +14,12 @@ import tvm
 from edgetvm.errors import CompileError
 from edgetvm.files import replacing
 from edgetvm.stages.build.linker import describe_library, run_zig
+from edgetvm.stages.build.opencl_runtime import build_opencl_runtime
 from edgetvm.target_profile import TargetProfile
 
 SOURCES = Path(__file__).parents[2] / "runner"
 HEADERS = ("include/tvm/runtime/c_runtime_api.h", "3rdparty/dlpack/include/dlpack/dlpack.h")
-RUNTIME = "libtvm_runtime.so"
+RUNTIME, OPENCL_RUNTIME = "libtvm_runtime.so", "opencl.so"
 LICENSE = "licenses/LICENSE"
 """The one of edgetvm and TVM, among the files that pip keeps of an installed package."""
 
@@ -35,6 +36,8 @@ def build_runner(profile: TargetProfile, folder: Path) -> None:
     ------
     CompileError
         There is no runtime for the architecture, or the program cannot be built.
+    UsageError
+        A GPU's bundle needs a compiler that is not installed.
     """
     source = folder / "runner.c"
     for program in sorted(SOURCES.glob("runner.*")):
@@ -44,9 +47,11 @@ def build_runner(profile: TargetProfile, folder: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_TVM / header, copy)
     shutil.copyfile(runtime_library(profile.arch), folder / RUNTIME)
+    if profile.gpu is not None:
+        shutil.copyfile(build_opencl_runtime(profile.arch), folder / OPENCL_RUNTIME)
     (folder / "LICENSE").write_text(metadata.distribution("edgetvm").read_text(LICENSE) or "")
     command = ["cc", "-target", profile.link_triple, "-std=c11", "-O2", f"-I{folder / 'include'}"]
-    options = ["-lm", "-Wl,-rpath,$ORIGIN", "-Wl,--allow-shlib-undefined"]
+    options = ["-lm", "-ldl", "-Wl,-rpath,$ORIGIN", "-Wl,--allow-shlib-undefined"]
     run_zig([*command, *options], [source, folder / RUNTIME], folder / "runner")
 
 

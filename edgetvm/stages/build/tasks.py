@@ -13,6 +13,9 @@ from edgetvm.stages.export.optimise import AUTO_SCHEDULER
 from edgetvm.stages.export.winograd_schedules import is_transform
 from edgetvm.target_profile import TargetProfile
 
+_UNLIMITED = 2**31 - 1
+"""OpenCL has no limit on a thread's own memory."""
+
 
 @dataclass(frozen=True)
 class NetworkTask:
@@ -58,6 +61,17 @@ def normalised_module(function: tvm.tir.PrimFunc) -> tvm.IRModule:
 
 def hardware_params(profile: TargetProfile, threads: int) -> auto_scheduler.HardwareParams:
     """Return what the search has to know of the device; the cores are the threads in use."""
+    if profile.gpu is not None:
+        return auto_scheduler.HardwareParams(
+            num_cores=-1,
+            vector_unit_bytes=profile.vector_unit_bytes,
+            cache_line_bytes=profile.cache_line_bytes,
+            max_shared_memory_per_block=profile.gpu.local_memory_bytes,
+            max_local_memory_per_block=_UNLIMITED,
+            max_threads_per_block=profile.gpu.max_threads,
+            max_vthread_extent=1,
+            warp_size=1,
+        )
     return auto_scheduler.HardwareParams(
         num_cores=threads,
         vector_unit_bytes=profile.vector_unit_bytes,

@@ -87,7 +87,7 @@ def operator_times_s(
     """
     session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
     try:
-        executor = session.load_library(library)["debug_create"]("default", session.cpu)
+        executor = session.load_library(library)["debug_create"]("default", session.device)
         data = tvm.nd.array(build.golden_input, session.cpu)
         executor["set_input"](build.network.input_name, data)
         profile = executor["profile_rpc"]

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from edgetvm.access import KnownTokens, Token
+from edgetvm.opencl_device import OPENCL_CPU
 from edgetvm.stages.device.emulated_board import emulated_server, find_architecture, prepare
 from edgetvm.stages.device.loopback import loopback_server
 from edgetvm.stages.device.session import Address, reach
@@ -21,7 +22,8 @@ def device_at(
 
     Parameters
     ----------
-    rpc : ``HOST[:PORT]``; ``emulated`` is an emulated board, None this machine.
+    rpc : ``HOST[:PORT]``; ``emulated`` is an emulated board, ``opencl-cpu`` OpenCL on this
+        machine's CPU, None this machine.
     token : as the device's server printed it; once it was right it is kept for later runs.
     note : told of what takes a while.
 
@@ -30,10 +32,11 @@ def device_at(
     DeviceError, UsageError
         It cannot be reached or started, or the token is wrong.
     """
-    if rpc is None:
+    if rpc in (None, OPENCL_CPU):
         with loopback_server() as address:
-            yield address
+            yield replace(address, opencl=rpc == OPENCL_CPU)
         return
+    assert rpc is not None
     if rpc == EMULATED:
         board = find_architecture("aarch64")
         prepare(board, note)

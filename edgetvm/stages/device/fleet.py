@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgetvm.access import KnownTokens, Token
 from edgetvm.errors import DeviceError
@@ -44,7 +44,7 @@ class Fleet:
 
     Attributes
     ----------
-    cores : cluster that sessions run on, see :class:`Address`.
+    cores, opencl : what sessions compute on, see :class:`Address`.
     boards : those met so far, by address.
     """
 
@@ -52,6 +52,7 @@ class Fleet:
     key: str
     token_of: Callable[[str], Token | None] = lambda _host: None
     cores: str = ""
+    opencl: bool = False
     boards: dict[str, Board] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -85,7 +86,7 @@ class Fleet:
         """
         reason = None
         for host, port in self.tracker.servers(self.key):
-            address = Address(host, port, self.token_of(host), cores=self.cores)
+            address = self._address(host, port)
             try:
                 reach(address)
             except DeviceError as err:
@@ -105,7 +106,7 @@ class Fleet:
         reason: object = "all were left out a moment ago"
         for _ in range(2 * self.size):
             host, port, key = self.tracker.request(self.key, FREE_WITHIN_S)
-            address = Address(host, port, self.token_of(host), key, self.cores)
+            address = replace(self._address(host, port), key=key)
             name = str(address)
             with self._lock:
                 board = self.boards.setdefault(name, Board())
@@ -117,6 +118,9 @@ class Fleet:
                 self.leave_out(name)
                 reason = err
         raise DeviceError(f"No {self.key} of the tracker {self.tracker} works: {reason}")
+
+    def _address(self, host: str, port: int) -> Address:
+        return Address(host, port, self.token_of(host), cores=self.cores, opencl=self.opencl)
 
     def leave_out(self, name: str) -> None:
         """Give no work to a board for a while: its session was lost."""

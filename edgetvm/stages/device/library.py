@@ -24,6 +24,11 @@ Result = TypeVar("Result")
 class RemoteLibrary:
     """A network's shared library, loaded on the device of `session`.
 
+    Attributes
+    ----------
+    first_run_s : seconds of the first inference, in which a GPU's driver compiles the kernels; 0
+        before.
+
     Raises
     ------
     DeviceError
@@ -34,8 +39,11 @@ class RemoteLibrary:
         self._session = session
         self._name = path.name
         self._input_name = input_name
+        self.first_run_s = 0.0
         self._module: Any = self._guard(
-            lambda: graph_executor.GraphModule(session.load_library(path)["default"](session.cpu))
+            lambda: graph_executor.GraphModule(
+                session.load_library(path)["default"](session.device)
+            )
         )
 
     def run(self, data: Floats) -> tuple[Floats, ...]:
@@ -43,7 +51,10 @@ class RemoteLibrary:
 
         def run() -> tuple[Floats, ...]:
             self._module.set_input(self._input_name, data)
-            self._module.run()
+            if not self.first_run_s:
+                self.first_run_s = self._session.time_runs(self._module.module, 1)
+            else:
+                self._module.run()
             count = self._module.get_num_outputs()
             return tuple(self._module.get_output(index).numpy() for index in range(count))
 
@@ -56,12 +67,20 @@ class RemoteLibrary:
         """
 
         def sample() -> float:
+            if self._session.info.opencl is not None:
+                return self._session.time_runs(self._module.module, number)
             evaluator = self._module.module.time_evaluator(
                 "run", self._session.cpu, number=number, repeat=1
             )
             return float(evaluator().mean)
 
         return self._guard(sample)
+
+    def copy_s(self, number: int) -> float:
+        """Return the seconds that the input and the outputs take to the device and back."""
+        return self._guard(
+            lambda: self._session.time_copies(self._module.module, self._input_name, number)
+        )
 
     def check(self, data: Floats, references: Sequence[Floats], tolerance: float) -> float:
         """Run on `data`, compare with `references`, and return the largest relative error.

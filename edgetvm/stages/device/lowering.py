@@ -9,7 +9,6 @@ from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.device.breakdown import library_medians_s
 from edgetvm.stages.device.library import check_on_device
 from edgetvm.stages.device.session import Address
-from edgetvm.target_profile import CPU
 
 
 def choose_lowering(address: Address, build: NetworkBuild, *, timed: bool) -> dict[str, str]:
@@ -29,11 +28,12 @@ def choose_lowering(address: Address, build: NetworkBuild, *, timed: bool) -> di
     """
     errors: dict[str, float] = {}
     left_out: dict[str, str] = {}
+    plain = next(iter(build.profile.lowerings))
     for lowering in build.profile.lowerings:
         try:
             errors[lowering] = check_on_device(address, build.untuned_library(lowering), build)
         except (CompileError, NumericsError) as err:
-            if lowering == CPU:
+            if lowering == plain:
                 raise
             left_out[lowering] = str(err)
     if timed and len(errors) > 1:

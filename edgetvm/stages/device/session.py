@@ -1,6 +1,7 @@
 """The client's side: reach a device, make sure that it is the right one, open sessions."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from tvm import rpc
 from edgetvm.access import Token
 from edgetvm.device_state import DeviceState
 from edgetvm.errors import DeviceError, did_you_mean, one_line
-from edgetvm.manifest import Manifest
 from edgetvm.measurement import DeviceInfo
 from edgetvm.stages.device.connection import (
     DEFAULT_PORT,
@@ -23,7 +23,7 @@ from edgetvm.stages.device.connection import (
 )
 from edgetvm.stages.device.forwarder import Forwarder
 from edgetvm.stages.device.greeting import Versions
-from edgetvm.target_profile import TargetProfile
+from edgetvm.stages.device.opencl import use_opencl
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Address:
     token : None if the server asks for none.
     key : TVM's RPC key of the next session; a tracker gives one for each.
     cores : cluster that sessions run on, such as ``big``; empty takes the fastest cores first.
+    opencl : whether sessions compute on the OpenCL device there.
     """
 
     host: str
@@ -42,6 +43,7 @@ class Address:
     token: Token | None = None
     key: str = RPC_KEY
     cores: str = ""
+    opencl: bool = False
 
     @classmethod
     def parse(cls, text: str, token: Token | None = None) -> "Address":
@@ -91,6 +93,7 @@ class DeviceSession:
     ----------
     threads : in use, as read back.
     cpus : the CPUs that they run on, with commas between.
+    device : what kernels run on, the CPU or an OpenCL device.
 
     Raises
     ------
@@ -112,14 +115,38 @@ class DeviceSession:
             self._check_versions()
             self.info = msgspec.json.decode(self._call("device_info"), type=DeviceInfo)
             self.threads, self.cpus = self._set_threads(threads, address.cores)
+            self.device = self._use_opencl() if address.opencl else self.cpu
         except tvm.TVMError as err:
             raise DeviceError(
                 f"No session with {address}: {one_line(err)}. {START_SERVER}"
             ) from err
 
+    def end(self) -> None:
+        """End the session now: an error keeps what it came through, and others wait for the end."""
+        with suppress(tvm.TVMError):
+            self.remote._sess.get_function("CloseRPCConnection")()
+
     def state(self) -> DeviceState:
         """Ask for clocks, temperature and load."""
         return msgspec.json.decode(self._call("device_state"), type=DeviceState)
+
+    def time_runs(self, executor: Any, number: int) -> float:
+        """Return the seconds of one inference of a network on the device, of `number`."""
+        return float(self._call("time_runs", executor, self.device, number))
+
+    def time_copies(self, executor: Any, name: str, number: int) -> float:
+        """Return the seconds that the input `name` and the outputs take to the device and back."""
+        return float(self._call("time_copies", executor, self.device, name, number))
+
+    def _use_opencl(self) -> Any:
+        device = use_opencl(
+            lambda plugin: str(self._call("load_opencl", plugin)),
+            self._upload,
+            self.info.arch,
+            str(self.address),
+        )
+        self.info = self.info.with_opencl(device)
+        return self.remote.cl()
 
     def _call(self, name: str, *arguments: object) -> Any:
         return self.remote.get_function(f"edgetvm.{name}")(*arguments)
@@ -168,83 +195,18 @@ class DeviceSession:
         DeviceError
             The device cannot write it.
         """
+        self._upload(path)
+        return self.remote.load_module(path.name)
+
+    def _upload(self, path: Path) -> None:
         trouble = self._call("upload", path.name, bytearray(path.read_bytes()))
         if trouble:
             raise DeviceError(
                 f"{self.address} cannot write {path.name} ({trouble}): make space in its folder "
                 "for temporary files, or start its server with TMPDIR set to another one."
             )
-        return self.remote.load_module(path.name)
 
 
 def describe_device(address: Address) -> DeviceInfo:
     """Ask the device at `address` what it is; raises as :class:`DeviceSession`."""
     return DeviceSession(address, threads=1, timeout_s=REACH_TIMEOUT_S).info
-
-
-def open_for_target(address: Address, profile: TargetProfile, threads: int) -> DeviceSession:
-    """Open a short session with a device to make sure that code for `profile` runs there.
-
-    Raises
-    ------
-    DeviceError
-        As :class:`DeviceSession` and :func:`check_device_fits`.
-    """
-    check_device_fits(describe_device(address), profile, address)
-    return DeviceSession(address, threads, REACH_TIMEOUT_S)
-
-
-def check_device_fits(info: DeviceInfo, profile: TargetProfile, address: Address) -> None:
-    """Make sure that code for `profile` runs on the device.
-
-    Raises
-    ------
-    DeviceError
-        The architecture differs or the CPU lacks a feature.
-    """
-    if info.arch != profile.arch:
-        raise DeviceError(
-            f"The device at {address} ({info.cpu}) is {info.arch}, the target {profile.name} is "
-            f"{profile.arch}: give --rpc HOST of a {profile.arch} device, or another --target."
-        )
-    _check_features(info, profile.features, profile.name, address)
-
-
-def check_bundle_fits(info: DeviceInfo, manifest: Manifest, address: Address) -> None:
-    """Make sure that the libraries of a bundle can be loaded and run on the device.
-
-    Raises
-    ------
-    DeviceError
-        Architecture, word length or C library do not fit, or the CPU lacks a feature.
-    """
-    library = manifest.tuned
-    bundle = f"The bundle {manifest.target}/{manifest.model}"
-    if (library.arch, library.pointer_bits) != (info.arch, info.pointer_bits):
-        raise DeviceError(
-            f"{bundle} is {library.pointer_bits}-bit {library.arch} code, the device at {address} "
-            f"({info.cpu}) runs {info.pointer_bits}-bit {info.arch}: give --rpc HOST of a fitting "
-            "device, or build for this one with python -m edgetvm.tune."
-        )
-    _check_features(info, manifest.features, manifest.target, address)
-    name, _, version = info.libc.partition(" ")
-    if name == "glibc" and _version(library.glibc) > _version(version):
-        raise DeviceError(
-            f"{bundle} needs glibc {library.glibc}, the device at {address} has {version}: lower "
-            "the version in its profile's link_triple and build again."
-        )
-
-
-def _check_features(
-    info: DeviceInfo, features: tuple[str, ...], target: str, address: Address
-) -> None:
-    missing = [feature for feature in features if feature not in info.features]
-    if missing:
-        raise DeviceError(
-            f"The device at {address} ({info.cpu}) lacks {', '.join(missing)}, which code for "
-            f"{target} uses: choose another --target."
-        )
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part.isdecimal())

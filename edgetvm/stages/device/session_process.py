@@ -5,8 +5,10 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import tvm
@@ -17,6 +19,7 @@ from edgetvm import host_cpu
 from edgetvm.device_state import DeviceState
 from edgetvm.measurement import DeviceInfo
 from edgetvm.stages.device.greeting import Versions
+from edgetvm.stages.device.opencl import load_opencl
 
 _FASTEST_CORES, _GIVEN_CORES = 1, -2
 """TVM's affinity modes ``kBig`` and ``kSpecifyOneCorePerThread``."""
@@ -34,6 +37,9 @@ def serve(connection: socket.socket, folder: Path) -> None:
         "device_state": lambda: _json(DeviceState.read()),
         "set_threads": set_threads,
         "upload": upload,
+        "load_opencl": lambda plugin: _json(load_opencl(plugin)),
+        "time_runs": time_runs,
+        "time_copies": time_copies,
     }.items():
         tvm.register_func(f"edgetvm.{name}", function, override=True)
     loop: Callable[[int], None] = tvm_server._ffi_api.ServerLoop
@@ -84,6 +90,35 @@ def upload(name: str, content: bytearray) -> str:
     except OSError as err:
         return err.strerror or type(err).__name__
     return ""
+
+
+def time_runs(executor: Any, device: tvm.runtime.Device, number: int) -> float:
+    """Return the seconds of one of `number` inferences run back to back, by this machine's clock.
+
+    TVM's own timer adds up a GPU's kernels and leaves out what lies between them.
+    """
+    run = executor["run"]
+    device.sync()
+    started_s = time.perf_counter()
+    for _ in range(number):
+        run()
+    device.sync()
+    return (time.perf_counter() - started_s) / number
+
+
+def time_copies(executor: Any, device: tvm.runtime.Device, name: str, number: int) -> float:
+    """Return the seconds that it takes to copy the input `name` to the device, and outputs back."""
+    outputs = [executor["get_output"](i) for i in range(executor["get_num_outputs"]())]
+    image = tvm.nd.array(executor["get_input"](name).numpy())
+    copies = [tvm.nd.empty(output.shape, output.dtype) for output in outputs]
+    device.sync()
+    started_s = time.perf_counter()
+    for _ in range(number):
+        executor["set_input"](name, image)
+        for output, copy in zip(outputs, copies, strict=True):
+            output.copyto(copy)
+        device.sync()
+    return (time.perf_counter() - started_s) / number
 
 
 def _json(value: msgspec.Struct) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 from tvm import auto_scheduler
 
 from edgetvm.records import RecordStore, lines_of_other_stores
-from edgetvm.records.line import FAILED_COST_S
+from edgetvm.records.line import FAILED_COST_S, parse_line
 from edgetvm.stages.build.records import Record, cost_s, parse_records, record_line
 from edgetvm.stages.build.tasks import NetworkTask
 from edgetvm.stages.tune.candidate_timing import Outcome
 from edgetvm.stages.tune.cost_model import CostModel
-from edgetvm.stages.tune.relatives import cost_model_of, nearest_cost_model
+from edgetvm.stages.tune.relatives import cost_model_of, kind_of, nearest_cost_model
 from edgetvm.stages.tune.search import TaskSearch
 from edgetvm.stages.tune.transfer import KnownSchedules
 
@@ -103,6 +103,7 @@ def begin_auto_scheduler_search(
     seed += len(store.read_lines())
     model = CostModel(cost_model_of(store), beginning, cores, seed)
     search = AutoSchedulerSearch(tasks, store, model, seed)
+    kinds = {task.search_task.target.kind.name for task in tasks}
     for lines in lines_of_other_stores(logs, store):
-        search.take_hints(lines)
+        search.take_hints(line for line in lines if kind_of(parse_line(line).target) in kinds)
     return search, beginning

@@ -17,8 +17,7 @@ from tvm.contrib.popen_pool import PopenPoolExecutor, StatusKind
 
 from edgetvm.errors import one_line
 from edgetvm.stages.build.interrupts import leave_interrupts_to_parent
-from edgetvm.stages.build.library import CODE_GENERATION
-from edgetvm.stages.build.linker import link_candidate
+from edgetvm.stages.build.library import CODE_GENERATION, link_kernel
 
 BUILD_TIMEOUT_S = 20
 
@@ -126,10 +125,7 @@ def build_candidate(job: tuple[Any, str]) -> tuple[int, str, str, tuple[Any, ...
     try:
         with tvm.transform.PassContext(opt_level=3, config=CODE_GENERATION):
             module = tvm.build(*kernel.inputs, target=kernel.target)
-        objects = Path(library).with_suffix(".o")
-        module.save(str(objects))
-        link_candidate([objects], Path(library))
-        objects.unlink()
+        link_kernel(module, Path(library))
     except Exception as err:  # noqa: BLE001 - as above
         return MeasureErrorNo.COMPILE_HOST, one_line(err), "", ()
     shapes = ((tuple(int(extent) for extent in t.shape), str(t.dtype)) for t in kernel.arguments)

@@ -77,6 +77,7 @@ class CandidateTimer:
                 best_s = min([*costs, best_s or math.inf])
                 yield costs, MeasureErrorNo.NO_ERROR, ""
             except tvm.TVMError as err:
+                session.end()
                 session = None
                 yield failure(err)
             finally:
@@ -107,14 +108,14 @@ def time_candidate(
     assert candidate.library is not None
     module = session.load_library(candidate.library)
     fill = session.remote.get_function("tvm.contrib.random.random_fill_for_measure")
-    arguments = [tvm.nd.empty(shape, dtype, session.cpu) for shape, dtype in candidate.arguments]
+    arguments = [tvm.nd.empty(shape, dtype, session.device) for shape, dtype in candidate.arguments]
     for argument in arguments:
         # Memory as it comes may hold denormal numbers, which are slow on many CPUs.
         fill(argument)
 
     def seconds(number: int, repeat: int, before_each: str = "") -> list[float]:
         evaluator = module.time_evaluator(
-            module.entry_name, session.cpu, number=number, repeat=repeat, f_preproc=before_each
+            module.entry_name, session.device, number=number, repeat=repeat, f_preproc=before_each
         )
         return [float(value) for value in evaluator(*arguments).results]
 

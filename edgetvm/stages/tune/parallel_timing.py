@@ -78,6 +78,8 @@ class ParallelTimer:
                     self._time(work, place, session)
                     self._fleet.note_trial(name)
                 except tvm.TVMError as err:
+                    if session is not None:
+                        session.end()
                     session = None
                     if is_lost(err):
                         self._fleet.leave_out(name)

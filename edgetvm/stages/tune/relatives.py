@@ -18,8 +18,9 @@ def cost_model_of(store: RecordStore) -> Path:
 def nearest_cost_model(tuning_logs: Path, own: RecordStore) -> Path | None:
     """Return the cost model to begin with: the target's own, or its nearest relative's.
 
-    A relative has the same architecture; the nearest differs in the fewest CPU features, and of
-    those it has the most records. None if there is nothing to begin with.
+    A relative is of the same kind, CPU or GPU, and has the same architecture; the nearest differs
+    in the fewest CPU features, and of those it has the most records. None if there is nothing to
+    begin with.
     """
     path = cost_model_of(own)
     if path.exists():
@@ -32,6 +33,8 @@ def nearest_cost_model(tuning_logs: Path, own: RecordStore) -> Path | None:
         meta = store.read_provenance()
         if meta is None or is_emulated(store) or not cost_model_of(store).exists():
             continue
+        if kind_of(meta.tvm_target) != kind_of(here.tvm_target):
+            continue
         if {machine.arch for machine in meta.machines} & {
             machine.arch for machine in here.machines
         }:
@@ -40,6 +43,13 @@ def nearest_cost_model(tuning_logs: Path, own: RecordStore) -> Path | None:
     return min(found)[2] if found else None
 
 
+def kind_of(tvm_target: str) -> str:
+    """Return what a target's string begins with: ``llvm`` or ``opencl``."""
+    return tvm_target.partition(" ")[0]
+
+
 def _features(tvm_target: str) -> set[str]:
-    """Return the CPU features that LLVM uses for a target."""
+    """Return the CPU features that LLVM uses for a target; a GPU has none."""
+    if kind_of(tvm_target) != "llvm":
+        return set()
     return set(map(str, codegen.llvm_get_cpu_features(Target(tvm_target))))

@@ -115,16 +115,29 @@ def _fit_lengths(lengths: list[int], extent: int) -> list[int]:
 
 
 _ANNOTATIONS = {1: State.unroll, 2: State.vectorize, 3: State.parallel}
-"""TVM's numbers of the annotations that schedules for CPUs hold."""
+_THREADS = ("vthread", *(f"{kind}Idx.{axis}" for axis in "xyz" for kind in ("block", "thread")))
+"""TVM's numbers of what a loop is annotated with; those of a GPU's threads begin with 4."""
+
+
+def _annotate(state: State, stage: int, iterators: list[Any], place: int, kind: int) -> None:
+    if kind in _ANNOTATIONS:
+        _ANNOTATIONS[kind](state, stage, iterators[place])
+    else:
+        state.bind(stage, iterators[place], _THREADS[kind - 4])
+
 
 _REPLAYS: dict[str, Callable[..., object]] = {
-    "AN": lambda state, stage, its, place, kind: _ANNOTATIONS[kind](state, stage, its[place]),
+    "AN": _annotate,
     "CA": lambda state, stage, _, target, place: state.compute_at(
         stage, target, state.stages[target].iters[place]
     ),
+    "CHR": lambda state, stage, _, scope, readers: state.cache_read(stage, scope, readers),
     "CHW": lambda state, stage, _, scope: state.cache_write(stage, scope),
     "CI": lambda state, stage, _: state.compute_inline(stage),
     "CR": lambda state, stage, _: state.compute_root(stage),
+    "FFSP": lambda state, stage, its, place, sources, level, factor: state.follow_fused_split(
+        stage, its[place], sources, level, bool(factor)
+    ),
     "FSP": lambda state, stage, its, place, source, parts: state.follow_split(
         stage, its[place], source, parts
     ),
@@ -134,4 +147,4 @@ _REPLAYS: dict[str, Callable[..., object]] = {
     "RF": lambda state, stage, its, place, factor: state.rfactor(stage, its[place], factor),
     "SP": _split,
 }
-"""How each kind of step that schedules for CPUs hold is done again; TVM's names."""
+"""How each kind of step is done again; TVM's names."""

@@ -12,9 +12,9 @@ from tvm.auto_scheduler import LayoutRewriteOption
 from edgetvm.errors import CompileError, RecordError, one_line
 from edgetvm.records import Workload
 from edgetvm.stages.build.definitions import register_workloads
-from edgetvm.stages.build.library import CODE_GENERATION
-from edgetvm.stages.build.linker import link_candidate
+from edgetvm.stages.build.library import CODE_GENERATION, link_kernel
 from edgetvm.stages.build.records import parse_records
+from edgetvm.stages.export.gpu_schedules import THREADS
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Kernel:
     ----------
     arguments : shape and dtype of each argument, inputs first.
     inputs : how many arguments are inputs; the others are outputs.
+    on_cpu : whether it runs on the CPU also where records are of a GPU: the untuned computation.
     reduced : most terms that one value of it sums up.
     """
 
@@ -42,6 +43,7 @@ class Kernel:
     arguments: tuple[tuple[tuple[int, ...], str], ...]
     inputs: int
     reduced: int
+    on_cpu: bool
 
 
 def build_kernel(job: KernelJob) -> Kernel:
@@ -59,22 +61,22 @@ def build_kernel(job: KernelJob) -> Kernel:
     dag = auto_scheduler.ComputeDAG(job.workload.key)
     if job.line is None:
         schedule, tensors = _untuned(dag.tensors)
+        target = target.host or target
     else:
         schedule, tensors = _tuned(dag, job.line)
-    objects = job.library.with_suffix(".o")
     try:
         with tvm.transform.PassContext(opt_level=3, config=CODE_GENERATION):
-            tvm.build(schedule, tensors, target=target).save(str(objects))
+            module = tvm.build(schedule, tensors, target=target)
     except tvm.TVMError as err:
         raise CompileError(f"it does not compile ({one_line(err)})") from err
-    link_candidate([objects], job.library)
-    objects.unlink()
+    link_kernel(module, job.library)
     computed = [op for op in dag.ops if isinstance(op, te.ComputeOp)]
     return Kernel(
         library=job.library,
         arguments=tuple((tuple(map(int, t.shape)), str(t.dtype)) for t in tensors),
         inputs=sum(isinstance(t.op, te.PlaceholderOp) for t in tensors),
         reduced=max(math.prod(map(_extent, op.reduce_axis)) for op in computed),
+        on_cpu=job.line is None,
     )
 
 
@@ -106,7 +108,18 @@ def _tuned(dag: Any, line: str) -> tuple[Any, Any]:
         schedule, tensors = dag.apply_steps_from_state(measure_input.state, layout_rewrite=layouts)
     except tvm.TVMError as err:
         raise RecordError(f"its steps do not fit its workload ({one_line(err)})") from err
+    if measure_input.task.target.kind.name != "llvm":
+        _bind_transforms(schedule)
     return schedule, tensors
+
+
+def _bind_transforms(schedule: Any) -> None:
+    """Bind the changes of layout, which TVM inserts for CPUs only, to a GPU's threads."""
+    for stage in schedule.stages:
+        if stage.op.name == "auto_scheduler_layout_transform":
+            group, thread = stage.split(stage.leaf_iter_vars[0], factor=THREADS)
+            stage.bind(group, te.thread_axis("blockIdx.x"))
+            stage.bind(thread, te.thread_axis("threadIdx.x"))
 
 
 def _extent(axis: Any) -> int:

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from edgetvm.errors import NumericsError, RecordError
 from edgetvm.host_cpu import usable_cores
 from edgetvm.records import RecordStore, Workload
 from edgetvm.records.summary import by_workload, fastest
 from edgetvm.stages.device.choice import device_at
-from edgetvm.stages.device.session import open_for_target
+from edgetvm.stages.device.fitting import open_for_target
 from edgetvm.stages.verify.verification import Outcome, Verdict, Verifier
 from edgetvm.target_profile import TargetProfile
 
@@ -56,7 +57,8 @@ def verify_records(
         The device does not fit the target, cannot be reached, or is lost.
     """
     try:
-        with device_at(rpc) as address:
+        with device_at(rpc) as device:
+            address = replace(device, opencl=profile.gpu is not None)
             open_for_target(address, profile, threads)
             with Verifier(address, threads, profile.tvm_target, usable_cores()) as verifier:
                 yield from verifier.verify(groups)
