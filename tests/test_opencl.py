@@ -266,6 +266,9 @@ class TestProfile:
         assert outcome.exit_code == 2
         assert reason in outcome.error
 
+    @pytest.mark.skipif(
+        shutil.which("aarch64-linux-gnu-g++") is None, reason="needs Debian's g++-aarch64-linux-gnu"
+    )
     def test_a_bundle_for_the_board_is_made_for_its_cpu(self, tmp_path: Path) -> None:
         network = resolve_network(TINY, ROOT / "compile", (1, 3, 32, 32))
         with NetworkBuild(network, load_target_profile("mali_g610", TARGETS), 1) as build:
