@@ -187,12 +187,11 @@ def load_target_profile(name: str, folder: Path) -> TargetProfile:
 
 def on_host(profile: TargetProfile, host: TargetProfile) -> TargetProfile:
     """Return the profile of a GPU with another CPU than its own to drive it."""
-    device_part = profile.tvm_target.partition(_HOST)[0]
     return msgspec.structs.replace(
         host,
         name=profile.name,
         title=profile.title,
-        tvm_target=f"{device_part}{_HOST}'{host.tvm_target}'",
+        tvm_target=_with_host(profile.tvm_target, host),
         gpu=profile.gpu,
         vector_unit_bytes=profile.vector_unit_bytes,
         cache_line_bytes=profile.cache_line_bytes,
@@ -210,17 +209,21 @@ def _read(path: Path, folder: Path) -> TargetProfile:
         return read_toml(path, TargetProfile)
     described = read_toml(path, _GPUFile)
     host = load_target_profile(described.host, folder)
-    fields = {name: getattr(described, name) for name in ("title", "tvm_target", "gpu")}
-    memory_bytes_per_s = described.memory_bytes_per_s
-    own = msgspec.structs.replace(
+    return msgspec.structs.replace(
         host,
-        **fields,
+        title=described.title,
+        tvm_target=_with_host(described.tvm_target, host),
+        gpu=described.gpu,
         vector_unit_bytes=described.vector_unit_bytes,
         cache_line_bytes=described.cache_line_bytes,
-        memory_bytes_per_s=memory_bytes_per_s or host.memory_bytes_per_s,
+        memory_bytes_per_s=described.memory_bytes_per_s or host.memory_bytes_per_s,
         sources=(*described.sources, *host.sources),
     )
-    return on_host(own, host)
+
+
+def _with_host(tvm_target: str, host: TargetProfile) -> str:
+    """Return a GPU's target string with `host` in the place of the host that it may have."""
+    return f"{tvm_target.partition(_HOST)[0]}{_HOST}'{host.tvm_target}'"
 
 
 class _Kind(msgspec.Struct, frozen=True):

@@ -49,7 +49,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         device = describe_device(address)
         address = replace(address, cores=options.cores or device.cluster_for(profile.runs_on))
         threads = options.threads or min(profile.cores, device.cores)
-        open_for_target(address, profile, threads)
+        open_for_target(address, device, profile, threads)
         if fleet is not None:
             fleet.cores, fleet.opencl = address.cores, address.opencl
         profile = _with_limits_of(device, profile)

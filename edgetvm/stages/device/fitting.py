@@ -8,19 +8,25 @@ from edgetvm.manifest import Manifest
 from edgetvm.measurement import DeviceInfo
 from edgetvm.opencl_device import OpenCLDevice
 from edgetvm.stages.device.connection import REACH_TIMEOUT_S
-from edgetvm.stages.device.session import Address, DeviceSession, describe_device
+from edgetvm.stages.device.session import Address, DeviceSession
 from edgetvm.target_profile import TargetProfile
 
 
-def open_for_target(address: Address, profile: TargetProfile, threads: int) -> DeviceSession:
+def open_for_target(
+    address: Address, info: DeviceInfo, profile: TargetProfile, threads: int
+) -> DeviceSession:
     """Open a short session with a device to make sure that code for `profile` runs there.
+
+    Parameters
+    ----------
+    info : what the device said of itself.
 
     Raises
     ------
     DeviceError
         As :class:`DeviceSession` and :func:`check_device_fits`.
     """
-    check_device_fits(describe_device(address), profile, address)
+    check_device_fits(info, profile, address)
     return DeviceSession(address, threads, REACH_TIMEOUT_S)
 
 

@@ -10,6 +10,7 @@ from edgetvm.records import RecordStore, Workload
 from edgetvm.records.summary import by_workload, fastest
 from edgetvm.stages.device.choice import device_at
 from edgetvm.stages.device.fitting import open_for_target
+from edgetvm.stages.device.session import describe_device
 from edgetvm.stages.verify.verification import Outcome, Verdict, Verifier
 from edgetvm.target_profile import TargetProfile
 
@@ -59,7 +60,7 @@ def verify_records(
     try:
         with device_at(rpc) as device:
             address = replace(device, opencl=profile.gpu is not None)
-            open_for_target(address, profile, threads)
+            open_for_target(address, describe_device(address), profile, threads)
             with Verifier(address, threads, profile.tvm_target, usable_cores()) as verifier:
                 yield from verifier.verify(groups)
     except SystemError as err:
