@@ -17,11 +17,7 @@ from edgetvm.cli import device_options, notes, results, run_command
 from edgetvm.comparison_display import print_comparison
 from edgetvm.errors import UsageError
 from edgetvm.golden import GOLDEN, read_golden
-from edgetvm.manifest import (
-    TUNED_LIBRARY,
-    UNTUNED_LIBRARY,
-    Manifest,
-)
+from edgetvm.manifest import KERNELS, TUNED_LIBRARY, UNTUNED_LIBRARY, Manifest
 from edgetvm.measurement import DeviceInfo, Measurement, Run, utc_now, write_run
 from edgetvm.paper.comparison import compare
 from edgetvm.paper.figures import load_papers
@@ -128,8 +124,10 @@ def _deploy(
     if session.info.opencl is not None:
         check_gpu_fits(session.info.opencl, manifest.tvm_target, manifest.target, address)
     data, golden = read_golden(bundle / GOLDEN)
-    tuned = RemoteLibrary(session, bundle / TUNED_LIBRARY, manifest.input_name)
-    untuned = RemoteLibrary(session, bundle / UNTUNED_LIBRARY, manifest.input_name)
+    tuned, untuned = (
+        RemoteLibrary(session, bundle / name, manifest.input_name, bundle / KERNELS)
+        for name in (TUNED_LIBRARY, UNTUNED_LIBRARY)
+    )
     untuned.check(data, golden, manifest.tolerance)
     error = tuned.check(data, golden, manifest.tolerance)
     contenders = {
@@ -154,6 +152,8 @@ def _deploy(
     for name, library in {"tuned": tuned, "untuned": untuned}.items():
         measured[name] = msgspec.structs.replace(
             measured[name],
+            kernels_s=library.kernels_s,
+            has_kept_kernels=library.has_kept_kernels,
             first_run_s=library.first_run_s,
             copy_s=library.copy_s(COPIES) if manifest.is_for_gpu else None,
         )

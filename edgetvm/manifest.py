@@ -3,7 +3,8 @@
 ``library.so`` (tuned), ``untuned.so`` (TVM's default schedules), ``golden/`` (``input.npy`` and the
 reference's ``output_0.npy``, ``output_1.npy`` and so on, float32), ``runner/`` (programs in C and
 Python that run the bundle alone, and TVM's runtime for the device) and ``manifest.json``, which is
-written last: a folder without one is not a bundle.
+written last: a folder without one is not a bundle. ``kernels/``, what a GPU's driver compiled, is
+added by runs.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ AUTO_SCHEDULER, METASCHEDULE = "auto_scheduler", "metaschedule"
 """The tuners, as manifests and the command line name them."""
 
 MANIFEST, TUNED_LIBRARY, UNTUNED_LIBRARY = "manifest.json", "library.so", "untuned.so"
-RUNNER = "runner"
+RUNNER, KERNELS = "runner", "kernels"
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,7 +21,7 @@ from edgetvm.files import read_json, write_json
 from edgetvm.host_cpu import Cluster
 from edgetvm.opencl_device import OpenCLDevice
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 EMULATED = "EDGETVM_EMULATED"
 """Environment variable that says what emulates the machine, set where an emulated board starts."""
 
@@ -36,8 +36,11 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     number : inferences a sample.
     threads : threads as read back from the runtime that ran it.
     runtime : what ran it: ``tvm``, ``PyTorch 2.13.0``.
-    first_run_s : of the first inference, in which a GPU's driver compiles kernels; None if it was
-        not timed.
+    first_run_s : of the first inference, after a GPU's kernels were compiled; None if it was not
+        timed.
+    kernels_s : seconds in which a GPU's driver compiled the library's kernels, or took the compiled
+        ones that the bundle keeps; None on a CPU.
+    has_kept_kernels : whether it took those.
     copy_s : seconds that input and outputs take to a GPU and back; None on a CPU.
     """
 
@@ -46,6 +49,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     threads: int
     runtime: str
     first_run_s: float | None = None
+    kernels_s: float | None = None
+    has_kept_kernels: bool = False
     copy_s: float | None = None
 
     @property

@@ -21,3 +21,5 @@ void* open_opencl(const char* name, int mode) {
 #include "src/runtime/opencl/opencl_device_api.cc"
 #include "src/runtime/opencl/opencl_module.cc"
 #include "src/runtime/opencl/texture_pool.cc"
+
+#include "kept_kernels.cc"

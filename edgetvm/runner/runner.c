@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <tvm/runtime/c_runtime_api.h>
 #include <unistd.h>
@@ -155,6 +156,20 @@ static DLDevice find_device(const char *manifest) {
   return (DLDevice){.device_type = kDLOpenCL, .device_id = 0};
 }
 
+/* Take a GPU's kernels as they were compiled before, or compile and keep them; return the seconds. */
+static double keep_kernels(TVMModuleHandle library, const char *bundle) {
+  char folder[4096];
+  snprintf(folder, sizeof folder, "%s/kernels", bundle);
+  mkdir(folder, 0777); /* fails where there is one, or nothing can be written, and then none are kept */
+  TVMFunctionHandle keep = NULL;
+  check(TVMFuncGetGlobal("edgetvm.keep_kernels", &keep), "finding the OpenCL runtime");
+  TVMValue arguments[2] = {{.v_handle = library}, {.v_str = folder}};
+  const int codes[2] = {kTVMModuleHandle, kTVMStr};
+  double started_s = now_s();
+  call(keep, 2, arguments, codes, "compiling the kernels");
+  return now_s() - started_s;
+}
+
 /* The largest difference, relative to the reference's largest magnitude; infinite if not finite. */
 static double relative_error(const float *output, const Tensor *reference) {
   double scale = 0, error = 0;
@@ -219,6 +234,9 @@ int main(int count, char **arguments) {
   TVMModuleHandle module = NULL;
   snprintf(path, sizeof path, "%s/%s", bundle, library);
   check(TVMModLoadFromFile(path, "so", &module), path);
+  char kernels_text[32] = "null";
+  if (device.device_type == kDLOpenCL)
+    snprintf(kernels_text, sizeof kernels_text, "%.9g", keep_kernels(module, bundle));
   TVMValue on_device[1] = {{.v_device = device}};
   const int device_code[1] = {kDLDevice};
   TVMModuleHandle executor =
@@ -239,9 +257,9 @@ int main(int count, char **arguments) {
   int number = one_s < MIN_SAMPLE_S ? (int)lround(MIN_SAMPLE_S / one_s) : 1;
   char error_text[32] = "null"; /* JSON has no infinity */
   if (isfinite(error)) snprintf(error_text, sizeof error_text, "%.9g", error);
-  printf("{\"relative_error\": %s, \"first_s\": %.9g, \"number\": %d, \"threads\": %d, "
+  printf("{\"relative_error\": %s, \"kernels_s\": %s, \"first_run_s\": %.9g, \"number\": %d, \"threads\": %d, "
          "\"runtime\": \"TVM %s\", \"samples_s\": [",
-         error_text, first_s, number, threads, TVM_VERSION);
+         error_text, kernels_text, first_s, number, threads, TVM_VERSION);
   for (int i = 0; i < repeat; ++i) printf("%s%.9g", i ? ", " : "", sample_s(run, device, number));
   printf("]}\n");
   if (!(error <= tolerance))

@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +28,7 @@ MIN_SAMPLE_S = 0.02
 """Shortest time over which one sample is averaged."""
 
 _CPU, _OPENCL, _FLOAT, _FLOAT_BITS = 1, 4, 2, 32
-_INT_CODE, _DEVICE_CODE, _TENSOR_CODE = 0, 6, 7
+_INT_CODE, _DEVICE_CODE, _TENSOR_CODE, _MODULE_CODE, _TEXT_CODE = 0, 6, 7, 9, 11
 """TVM's numbers for devices, types of numbers and kinds of arguments."""
 
 
@@ -68,6 +69,16 @@ class Runtime:
         if not found:
             fail(DEVICE, f"the library has no function {name}.")
         return found
+
+    def keep_kernels(self, library: ctypes.c_void_p, folder: Path) -> None:
+        """Take a GPU's kernels as they were compiled before, or compile and keep them."""
+        with suppress(OSError):  # of a bundle that cannot be written to
+            folder.mkdir(exist_ok=True)
+        keep = ctypes.c_void_p()
+        self.do("TVMFuncGetGlobal", b"edgetvm.keep_kernels", ctypes.byref(keep))
+        path = ctypes.create_string_buffer(os.fsencode(folder))
+        assert library.value is not None
+        self.call(keep, (library.value, _MODULE_CODE), (ctypes.addressof(path), _TEXT_CODE))
 
     def call(self, function: ctypes.c_void_p, *arguments: tuple[int, int]) -> int:
         """Call a module's function with pairs of value and kind; all values fit 64 bits."""
@@ -149,6 +160,10 @@ def run(bundle: Path, library: str, threads: int, repeat: int) -> None:
     os.environ["TVM_NUM_THREADS"] = str(threads)
     runtime = Runtime(Path(__file__).resolve().parent, on_gpu=on_gpu)
     module = runtime.load(bundle / library)
+    started_s = time.perf_counter()
+    if on_gpu:
+        runtime.keep_kernels(module, bundle / "kernels")
+    kernels_s = time.perf_counter() - started_s
     create = runtime.function(module, "default")
     executor = ctypes.c_void_p(runtime.call(create, (runtime.device, _DEVICE_CODE)))
     data = read_npy(bundle / "golden" / "input.npy")
@@ -171,7 +186,8 @@ def run(bundle: Path, library: str, threads: int, repeat: int) -> None:
     number = max(1, round(MIN_SAMPLE_S / sample_s(1)))
     result = {
         "relative_error": error if math.isfinite(error) else None,
-        "first_s": first_s,
+        "kernels_s": kernels_s if on_gpu else None,
+        "first_run_s": first_s,
         "number": number,
         "threads": threads,
         "runtime": f"TVM {manifest['tvm_version']}",

@@ -9,6 +9,7 @@ from edgetvm import __version__
 from edgetvm.files import making_folder, replacing
 from edgetvm.golden import GOLDEN, write_golden
 from edgetvm.manifest import (
+    KERNELS,
     MANIFEST,
     RUNNER,
     TUNED_LIBRARY,
@@ -46,6 +47,7 @@ def write_bundle(
     with making_folder(bundle / RUNNER) as temporary:
         build_runner(build.profile, temporary)
     (bundle / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(bundle / KERNELS, ignore_errors=True)
     with replacing(bundle / TUNED_LIBRARY) as temporary:
         shutil.copyfile(build.tuned_library, temporary)
     with replacing(bundle / UNTUNED_LIBRARY) as temporary:

@@ -34,7 +34,8 @@ _INCLUDES = (
     _TVM / "3rdparty/OpenCL-Headers",
 )
 _OPTIONS = (
-    *("-std=c++17", "-O2", "-fPIC", "-shared", "-s", "-w"),
+    *("-std=c++17", "-Os", "-flto=auto", "-fPIC", "-shared", "-s", "-w"),
+    *("-fvisibility=hidden", "-fvisibility-inlines-hidden", "-Wl,-z,noseparate-code"),
     "-DDMLC_USE_LOGGING_LIBRARY=<tvm/runtime/logging.h>",
     "-DCL_TARGET_OPENCL_VERSION=120",
     # Beside TVM's compiler its stub of the same name would win.

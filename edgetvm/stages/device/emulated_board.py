@@ -3,10 +3,11 @@
 It is made once, below the user's cache folder, as any user and without a change to the system:
 Debian's packages of Python and its libraries for the board's architecture, unpacked; the wheels
 that a board would install, with the real TVM runtime; and this edgetvm. QEMU runs it as one
-particular core, so that code for another CPU fails as it would there. It proves function, never
-speed: whatever is timed on it is marked as emulated.
+particular core, so that code for another CPU fails as it would there. PoCL on that core stands for
+the board's GPU. It proves function, never speed: whatever is timed on it is marked as emulated.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -25,8 +26,8 @@ from edgetvm.measurement import EMULATED
 from edgetvm.stages.device.loopback import loopback_server
 from edgetvm.stages.device.session import Address
 
-USERLAND = "userland"
-PACKAGES = ("python3", "libstdc++6")
+USERLAND, VENDORS, PROGRAMS = "userland", "vendors", "bin"
+PACKAGES = ("python3", "libstdc++6", "pocl-opencl-icd", "ocl-icd-libopencl1")
 TOOLS = {"apt-get": "apt", "dpkg-deb": "dpkg"}
 
 
@@ -54,7 +55,8 @@ class Emulated:
     @property
     def folder(self) -> Path:
         """Where the userland is kept."""
-        return platformdirs.user_cache_path("edgetvm") / "boards" / self.arch
+        digest = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:8]
+        return platformdirs.user_cache_path("edgetvm") / "boards" / f"{self.arch}-{digest}"
 
     @property
     def python(self) -> Path:
@@ -119,6 +121,7 @@ def prepare(board: Emulated, note: Callable[[str], None]) -> None:
         _unpack_packages(board, folder, root)
         note("installing TVM's runtime for it")
         _install_wheels(board, root, folder / "site")
+        _set_up_opencl(board, root, folder)
         _write_python(board, root, folder)
 
 
@@ -169,6 +172,30 @@ def _install_wheels(board: Emulated, root: Path, site: Path) -> None:
     (site / "edgetvm").symlink_to(Path(__file__).parents[2])
 
 
+def _set_up_opencl(board: Emulated, root: Path, folder: Path) -> None:
+    """Have PoCL found below the userland, and linking its kernels with a linker of this machine.
+
+    QEMU looks below the userland for files that are opened, not for those whose presence is asked;
+    and a program that PoCL starts is one of this machine's. Kernels need none of the libraries that
+    PoCL would link.
+    """
+    (library,) = root.glob("usr/lib/*/libpocl.so.[0-9]*.*")
+    vendors = folder / VENDORS
+    vendors.mkdir()
+    (vendors / "pocl.icd").write_text(f"{board.folder / library.relative_to(folder)}\n")
+    linker = folder / PROGRAMS / "ld"
+    linker.parent.mkdir()
+    linker.write_text(
+        "#!/bin/sh\n"
+        "for argument; do\n"
+        "  shift\n"
+        '  case "$argument" in -lgcc*|-lc|-lm|*crt*.o) ;; *) set -- "$@" "$argument" ;; esac\n'
+        "done\n"
+        f'exec "{sys.executable}" -m ziglang ld.lld "$@"\n'
+    )
+    linker.chmod(0o755)
+
+
 def _write_python(board: Emulated, root: Path, folder: Path) -> None:
     """Write the program that runs the board's Python, under the name by which it starts itself.
 
@@ -181,6 +208,7 @@ def _write_python(board: Emulated, root: Path, folder: Path) -> None:
     python.write_text(
         "#!/bin/sh\n"
         f'export PYTHONHOME="{final}/{USERLAND}/usr" PYTHONPATH="{final}/site"\n'
+        f'export OCL_ICD_VENDORS="{final}/{VENDORS}" PATH="{final}/{PROGRAMS}:$PATH"\n'
         f'exec {board.emulator} -cpu {board.core} -L "{final}/{USERLAND}" '
         f'-0 "{final}/python" "{interpreter}" "$@"\n'
     )

@@ -24,10 +24,16 @@ Result = TypeVar("Result")
 class RemoteLibrary:
     """A network's shared library, loaded on the device of `session`.
 
+    Parameters
+    ----------
+    kept_kernels : folder of what GPUs' drivers compiled before, to be added to; None compiles anew.
+
     Attributes
     ----------
-    first_run_s : seconds of the first inference, in which a GPU's driver compiles the kernels; 0
-        before.
+    kernels_s : seconds in which a GPU's driver compiled the kernels, or took those that were kept;
+        None on a CPU, and if `kept_kernels` is.
+    has_kept_kernels : whether they were.
+    first_run_s : seconds of the first inference; 0 before.
 
     Raises
     ------
@@ -35,16 +41,28 @@ class RemoteLibrary:
         The device cannot take or load the library; so do all methods when the session is lost.
     """
 
-    def __init__(self, session: DeviceSession, path: Path, input_name: str) -> None:
+    def __init__(
+        self,
+        session: DeviceSession,
+        path: Path,
+        input_name: str,
+        kept_kernels: Path | None = None,
+    ) -> None:
         self._session = session
         self._name = path.name
         self._input_name = input_name
         self.first_run_s = 0.0
-        self._module: Any = self._guard(
-            lambda: graph_executor.GraphModule(
-                session.load_library(path)["default"](session.device)
-            )
-        )
+        self.kernels_s: float | None = None
+        self.has_kept_kernels = False
+
+        def load() -> graph_executor.GraphModule:
+            library = session.load_library(path)
+            if kept_kernels is not None and session.info.opencl is not None:
+                loaded = session.load_kernels(library, kept_kernels)
+                self.kernels_s, self.has_kept_kernels = loaded
+            return graph_executor.GraphModule(library["default"](session.device))
+
+        self._module: Any = self._guard(load)
 
     def run(self, data: Floats) -> tuple[Floats, ...]:
         """Run one inference on `data` and return the outputs."""

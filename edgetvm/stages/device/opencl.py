@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,27 @@ def load_opencl(plugin: str) -> OpenCLAnswer:
     except OSError as err:
         return OpenCLAnswer(library=library, devices=devices, trouble=str(err))
     return OpenCLAnswer(library=library, devices=devices, is_loaded=True)
+
+
+class LoadedKernels(msgspec.Struct, frozen=True, kw_only=True):
+    """How a library's kernels came to be.
+
+    Attributes
+    ----------
+    name : file among the session's that holds what the driver made of them; empty if it gives none.
+    seconds : that the driver took.
+    """
+
+    name: str
+    seconds: float
+
+
+def load_kernels(library: tvm.runtime.Module) -> LoadedKernels:
+    """Take the library's kernels from the session's files, or compile them and put them there."""
+    folder = tvm.get_global_func("tvm.rpc.server.workpath")("")
+    started_s = time.perf_counter()
+    name = str(tvm.get_global_func("edgetvm.keep_kernels")(library, folder))
+    return LoadedKernels(name=name, seconds=time.perf_counter() - started_s)
 
 
 def use_opencl(

@@ -13,6 +13,7 @@ from tvm import rpc
 from edgetvm.access import Token
 from edgetvm.device_state import DeviceState
 from edgetvm.errors import DeviceError, did_you_mean, one_line
+from edgetvm.files import replacing
 from edgetvm.measurement import DeviceInfo
 from edgetvm.stages.device.connection import (
     DEFAULT_PORT,
@@ -23,7 +24,10 @@ from edgetvm.stages.device.connection import (
 )
 from edgetvm.stages.device.forwarder import Forwarder
 from edgetvm.stages.device.greeting import Versions
-from edgetvm.stages.device.opencl import use_opencl
+from edgetvm.stages.device.opencl import LoadedKernels, use_opencl
+
+COMPILE_TIMEOUT_S = 300.0
+"""A GPU's first session waits while this machine compiles the OpenCL runtime for it."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,32 @@ class DeviceSession:
         """Return the seconds that the input `name` and the outputs take to the device and back."""
         return float(self._call("time_copies", executor, self.device, name, number))
 
+    def load_kernels(self, library: Any, kept: Path) -> tuple[float, bool]:
+        """Have the GPU's driver take a library's kernels, and keep what it compiled.
+
+        Parameters
+        ----------
+        library : as :meth:`load_library` returned it.
+        kept : folder of the kernels that drivers compiled before.
+
+        Returns
+        -------
+        Seconds that the driver took, and whether it could take what was kept.
+        """
+        known = {path.name: path for path in sorted(kept.glob("*"))}
+        for path in known.values():
+            self._upload(path)
+        try:
+            loaded = msgspec.json.decode(self._call("load_kernels", library), type=LoadedKernels)
+        except tvm.TVMError:
+            for path in known.values():
+                path.unlink()  # the next session compiles them anew
+            raise
+        if loaded.name and loaded.name not in known:
+            with replacing(kept / loaded.name) as temporary:
+                temporary.write_bytes(self.remote.download(loaded.name))
+        return loaded.seconds, loaded.name in known
+
     def _use_opencl(self) -> Any:
         device = use_opencl(
             lambda plugin: str(self._call("load_opencl", plugin)),
@@ -209,4 +239,5 @@ class DeviceSession:
 
 def describe_device(address: Address) -> DeviceInfo:
     """Ask the device at `address` what it is; raises as :class:`DeviceSession`."""
-    return DeviceSession(address, threads=1, timeout_s=REACH_TIMEOUT_S).info
+    timeout_s = COMPILE_TIMEOUT_S if address.opencl else REACH_TIMEOUT_S
+    return DeviceSession(address, threads=1, timeout_s=timeout_s).info

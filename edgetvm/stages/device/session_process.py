@@ -19,7 +19,7 @@ from edgetvm import host_cpu
 from edgetvm.device_state import DeviceState
 from edgetvm.measurement import DeviceInfo
 from edgetvm.stages.device.greeting import Versions
-from edgetvm.stages.device.opencl import load_opencl
+from edgetvm.stages.device.opencl import load_kernels, load_opencl
 
 _FASTEST_CORES, _GIVEN_CORES = 1, -2
 """TVM's affinity modes ``kBig`` and ``kSpecifyOneCorePerThread``."""
@@ -38,6 +38,7 @@ def serve(connection: socket.socket, folder: Path) -> None:
         "set_threads": set_threads,
         "upload": upload,
         "load_opencl": lambda plugin: _json(load_opencl(plugin)),
+        "load_kernels": lambda library: _json(load_kernels(library)),
         "time_runs": time_runs,
         "time_copies": time_copies,
     }.items():
