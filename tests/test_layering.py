@@ -31,6 +31,7 @@ LAYERS = (
         "latency_breakdown",
         "manifest",
         "measurement",
+        "layer_profile",
         "records",
     ),
     ("models", "paper"),

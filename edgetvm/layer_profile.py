@@ -1,0 +1,132 @@
+"""Where a network's time goes, layer by layer, and what the device could do at best."""
+
+from pathlib import Path
+
+import msgspec
+
+from edgetvm.errors import UsageError
+from edgetvm.files import read_json, write_json
+from edgetvm.measurement import DeviceInfo
+
+SCHEMA_VERSION = 1
+
+
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most that a device does of something, a second: median of the probe, and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Roofline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A device's two ceilings, as a probe measured them on the threads that the network ran on.
+
+    Attributes
+    ----------
+    flop_per_s : fp32, multiply and add counted apart.
+    one_thread_flop_per_s : the same of one thread.
+    bytes_per_s : read and written, of arrays that no cache holds.
+    """
+
+    flop_per_s: Ceiling
+    one_thread_flop_per_s: Ceiling
+    bytes_per_s: Ceiling
+
+    def bound_s(self, flop: float, moved_bytes: int) -> float:
+        """Return the seconds that so much work takes at least (Williams et al. 2009)."""
+        return max(flop / self.flop_per_s.value, moved_bytes / self.bytes_per_s.value)
+
+
+class Layer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One operator of the compiled network, in the order in which they run.
+
+    Attributes
+    ----------
+    name : in short what it computes, such as ``conv2d 3x3/2 3->32x112x112+add+clip``.
+    function : TVM's name of it in the library.
+    seconds : median of one run within the network.
+    flop : operations, multiply and add counted apart.
+    moved_bytes : its inputs, weights and outputs, each once.
+    is_tuned : whether its schedule comes from a record.
+    """
+
+    name: str
+    function: str
+    seconds: float
+    flop: float
+    moved_bytes: int
+    is_tuned: bool
+
+
+class LayerProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One profile of one bundle on one device; written to its own file below the bundle.
+
+    Attributes
+    ----------
+    measured_at : UTC, ISO 8601.
+    network_s : median latency of the whole network, timed apart from its layers.
+    roofline : None for a GPU, which the probe does not reach, and on an emulated device.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    target: str
+    bundle_id: str
+    measured_at: str
+    device: DeviceInfo
+    threads: int
+    layers: tuple[Layer, ...]
+    network_s: float
+    roofline: Roofline | None
+
+    @property
+    def layers_s(self) -> float:
+        """Sum of all layers' times, seconds."""
+        return sum(layer.seconds for layer in self.layers)
+
+    @property
+    def gap_s(self) -> float:
+        """What the network takes beyond the sum of its layers; below 0 where it takes less."""
+        return self.network_s - self.layers_s
+
+    def share(self, layer: Layer) -> float:
+        """Part of all layers' time that `layer` takes, 0 to 1."""
+        return layer.seconds / self.layers_s
+
+    def roofline_share(self, layer: Layer) -> float | None:
+        """Part of the roofline that `layer` reaches, 1 being all; None without a roofline.
+
+        Not clipped: above 1 by more than the probe's interval the probe is at fault, or the data
+        came from a cache.
+        """
+        if self.roofline is None:
+            return None
+        return self.roofline.bound_s(layer.flop, layer.moved_bytes) / layer.seconds
+
+
+def write_profile(profile: LayerProfile, bundle: Path) -> Path:
+    """Write `profile` to a file of its own below `bundle`, and return the file."""
+    stamp = profile.measured_at.replace(":", "").replace("-", "")
+    path = bundle / "profiles" / f"{stamp}.json"
+    write_json(path, profile)
+    return path
+
+
+def latest_profile(bundle: Path) -> LayerProfile | None:
+    """Return the newest profile of `bundle` as it is now, None if there is none.
+
+    Raises
+    ------
+    UsageError
+        The newest file comes from another version of edgetvm.
+    """
+    paths = sorted((bundle / "profiles").glob("*.json"))
+    if not paths:
+        return None
+    try:
+        return read_json(paths[-1], LayerProfile)
+    except UsageError as err:
+        raise UsageError(
+            f"{paths[-1]} is no profile of this edgetvm: remove it, and profile again. ({err})"
+        ) from err
