@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgetvm.device_info import DeviceInfo
 from edgetvm.errors import DeviceError, UsageError, did_you_mean
 from edgetvm.manifest import Manifest, list_bundles, read_manifest
-from edgetvm.measurement import DeviceInfo
 from edgetvm.records.store import EMULATED, store_folder
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 
+from edgetvm.device_info import DeviceInfo
 from edgetvm.errors import UsageError
 from edgetvm.files import read_json, write_json
-from edgetvm.measurement import DeviceInfo
 
 SCHEMA_VERSION = 1
 

@@ -4,26 +4,20 @@ One deployment of one bundle gives one :class:`Run`, written to its own file bel
 and never changed again.
 """
 
-import os
-import platform
-import struct
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetvm import __version__, host_cpu
+from edgetvm.device_info import DeviceInfo
 from edgetvm.device_state import DeviceState
 from edgetvm.files import read_json, write_json
-from edgetvm.host_cpu import Cluster
-from edgetvm.opencl_device import OpenCLDevice
+from edgetvm.verdict import Conditions, Verdict, judge
 
 SCHEMA_VERSION = 5
-EMULATED = "EDGETVM_EMULATED"
-"""Environment variable that says what emulates the machine, set where an emulated board starts."""
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,6 +36,9 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ones that the bundle keeps; None on a CPU.
     has_kept_kernels : whether it took those.
     copy_s : seconds that input and outputs take to a GPU and back; None on a CPU.
+    timing : measurements with the same were taken in turn, sample by sample; empty for one alone.
+    warm_up : inferences before the first sample.
+    has_settled : whether these reached a steady time.
     """
 
     samples_s: tuple[float, ...]
@@ -52,11 +49,32 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     kernels_s: float | None = None
     has_kept_kernels: bool = False
     copy_s: float | None = None
+    timing: str = ""
+    warm_up: int = 0
+    has_settled: bool = True
 
     @property
     def median_s(self) -> float:
         """Median of the samples, seconds."""
         return float(np.median(self.samples_s))
+
+    @property
+    def minimum_s(self) -> float:
+        """Fastest sample, seconds."""
+        return min(self.samples_s)
+
+    def percentile_s(self, percent: float) -> float:
+        """Percentile of the samples, seconds, such as of 90 or 99."""
+        return float(np.percentile(self.samples_s, percent))
+
+    @property
+    def mad_s(self) -> float:
+        """Median absolute deviation from the median, seconds, not scaled."""
+        return float(np.median(np.abs(np.asarray(self.samples_s) - self.median_s)))
+
+    def was_timed_with(self, other: "Measurement") -> bool:
+        """Whether the samples of both were taken in turn, so that they go together in pairs."""
+        return bool(self.timing) and self.timing == other.timing
 
     def interval_s(self, confidence: float = 0.95) -> tuple[float, float]:
         """Bootstrap confidence interval of the median, seconds; resampling is seeded."""
@@ -72,79 +90,6 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device says of itself when a session opens.
-
-    Attributes
-    ----------
-    host : the device's own name.
-    board : its model, where firmware says; empty on most PCs.
-    arch : as ``uname -m`` prints it.
-    cpu : the kernel's name of the CPU.
-    features : CPU features as ``/proc/cpuinfo`` lists them, sorted.
-    cores : logical CPUs that the server may use.
-    clusters : the same by kind, the fastest first.
-    memory_bytes : of the machine.
-    pointer_bits : word length of the server's process.
-    libc : C library and its version, such as ``glibc 2.36``.
-    kernel : name and release.
-    edgetvm_version, tvm_version : of the server.
-    emulated : by what, such as ``QEMU cortex-a72``; empty on a real machine.
-    opencl : the OpenCL device that kernels run on; None if it is the CPU.
-    """
-
-    host: str
-    board: str
-    arch: str
-    cpu: str
-    features: tuple[str, ...]
-    cores: int
-    clusters: tuple[Cluster, ...]
-    memory_bytes: int
-    pointer_bits: int
-    libc: str
-    kernel: str
-    edgetvm_version: str
-    tvm_version: str
-    emulated: str = ""
-    opencl: OpenCLDevice | None = None
-
-    @classmethod
-    def here(cls, tvm_version: str) -> Self:
-        """Describe the machine that this process runs on."""
-        emulated = os.environ.get(EMULATED, "")
-        return cls(
-            host=platform.node(),
-            board=host_cpu.board_name(),
-            arch=platform.machine(),
-            cpu=emulated or host_cpu.cpu_name(),
-            features=host_cpu.cpu_features(),
-            cores=host_cpu.usable_cores(),
-            clusters=host_cpu.clusters(),
-            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            pointer_bits=struct.calcsize("P") * 8,
-            libc=" ".join(platform.libc_ver()),
-            kernel=f"{platform.system()} {platform.release()}",
-            edgetvm_version=__version__,
-            tvm_version=tvm_version,
-            emulated=emulated,
-        )
-
-    def with_opencl(self, device: OpenCLDevice) -> Self:
-        """Return the same with kernels on an OpenCL device; one on the CPU stands for a GPU."""
-        emulated = self.emulated or ("" if device.is_gpu else f"{device.platform} on a CPU")
-        return msgspec.structs.replace(self, opencl=device, emulated=emulated)
-
-    @property
-    def processor(self) -> str:
-        """What kernels run on, as its maker calls it."""
-        return self.cpu if self.opencl is None else self.opencl.name
-
-    def cluster_for(self, runs_on: str) -> str:
-        """Return the cluster to run on for a target's: an emulator has none of the board's."""
-        return "" if self.emulated else runs_on
-
-
 class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One deployment of one bundle to one device.
 
@@ -157,7 +102,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     at_build_s : latency of the tuned library on the device when the bundle was built; None if
         it was not tuned.
     tuned_tasks, tasks : how many of the network's tuning tasks had a record.
-    before, after : the device's state around the timing.
+    before, after : the device's state around the timing; the peak memory of `after` is that of a
+        process with all libraries of the timing loaded.
+    cpus : that the runtime's threads ran on, as read back, with commas between.
+    others_busy : cores that other programs kept busy during the timing; None if unknown.
+    library_bytes : size of the tuned library.
     tuned, untuned : the bundle's libraries on the device.
     reference : the reference network on the same machine; None on another device.
     """
@@ -175,6 +124,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tasks: int
     before: DeviceState
     after: DeviceState
+    cpus: str = ""
+    others_busy: float | None = None
+    library_bytes: int | None = None
     tuned: Measurement
     untuned: Measurement
     reference: Measurement | None
@@ -183,6 +135,26 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def tuning_paid(self) -> bool:
         """Whether the tuned library is at least as fast as the untuned one."""
         return self.tuned.median_s <= self.untuned.median_s
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the tuned library's latency can be trusted."""
+        return self.verdict_on(self.tuned)
+
+    def verdict_on(self, measurement: Measurement) -> Verdict:
+        """Judge one of the run's measurements."""
+        conditions = Conditions(
+            emulated=self.device.emulated,
+            before=self.before,
+            after=self.after,
+            others_busy=self.others_busy,
+        )
+        return judge(
+            measurement.samples_s,
+            measurement.interval_s(),
+            conditions,
+            has_settled=measurement.has_settled,
+        )
 
 
 def relative_error(output: NDArray[Any], reference: NDArray[Any]) -> float:

@@ -18,7 +18,7 @@ from edgetvm.tuning_options import TuneOptions, check_tuner_fits
 from edgetvm.tuning_search import search_schedules
 
 if TYPE_CHECKING:
-    from edgetvm.measurement import DeviceInfo
+    from edgetvm.device_info import DeviceInfo
     from edgetvm.stages.build.network_build import NetworkBuild
     from edgetvm.stages.device.fleet import Fleet
     from edgetvm.stages.device.session import Address

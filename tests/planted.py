@@ -1,8 +1,8 @@
 """Planted data that several tests share."""
 
+from edgetvm.device_info import DeviceInfo
 from edgetvm.device_state import DeviceState
 from edgetvm.host_cpu import Cluster
-from edgetvm.measurement import DeviceInfo
 
 STATE = DeviceState(
     clocks_mhz={0: 1500},

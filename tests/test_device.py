@@ -13,9 +13,9 @@ import pytest
 import tvm
 from tvm import rpc
 
+from edgetvm.device_info import DeviceInfo
 from edgetvm.errors import DeviceError
 from edgetvm.host_cpu import usable_cores
-from edgetvm.measurement import DeviceInfo
 from edgetvm.stages.device import session as session_module
 from edgetvm.stages.device.choice import device_at
 from edgetvm.stages.device.connection import DEFAULT_PORT

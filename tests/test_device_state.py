@@ -1,10 +1,12 @@
 """Clocks, temperatures, throttling and load, from recorded trees of /proc and /sys."""
 
+import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from edgetvm.device_state import DeviceState
+from edgetvm.device_state import DeviceState, others_busy
 
 
 def plant(root: Path, files: dict[str, str]) -> Path:
@@ -94,3 +96,49 @@ def test_this_machine_tells_at_least_its_load() -> None:
     state = DeviceState.read()
     assert state.load is not None
     assert state.available_memory_bytes
+
+
+PROCESS = {
+    "proc/self/status": "Name:\tpython\nVmHWM:\t  204800 kB\nCpus_allowed_list:\t0,2-3\n",
+    "proc/self/stat": "1 (a name) with ) S " + " ".join(["0"] * 10) + " 250 50 0 0\n",
+}
+
+
+def stat(busy: int) -> dict[str, str]:
+    """Four CPUs' times; CPU 1 is not ours, and idling and waiting are no work."""
+    lines = [f"cpu{n} {busy} 0 0 9999 777 0 0 0 0 0" for n in (0, 2, 3)]
+    return {"proc/stat": "\n".join(["cpu 1 2 3", lines[0], "cpu1 8888 0 0 0 0 0 0 0", *lines[1:]])}
+
+
+def test_what_the_asking_process_used(tmp_path: Path) -> None:
+    files = {**PROCESS, **stat(100), "proc/uptime": "5000.25 9000.00\n"}
+    state = DeviceState.read(plant(tmp_path, files))
+    ticks = os.sysconf("SC_CLK_TCK")
+    assert (state.uptime_s, state.process_peak_bytes) == (5000.25, 204800 * 1024)
+    assert (state.busy_s, state.process_s) == (300 / ticks, 300 / ticks)
+
+
+def test_x86_cores_that_slowed_themselves_down_are_counted(tmp_path: Path) -> None:
+    path = "sys/devices/system/cpu/cpu{}/thermal_throttle/core_throttle_count"
+    state = DeviceState.read(plant(tmp_path, {path.format(0): "3\n", path.format(1): "4\n"}))
+    assert state.throttle_events == 7
+
+
+@pytest.mark.parametrize("content", ["", "cpu0 1 2 3", "cpu7 1 1 1 1 1 1 1 1"])
+def test_a_kernel_that_counts_otherwise_tells_nothing(tmp_path: Path, content: str) -> None:
+    state = DeviceState.read(plant(tmp_path, {**PROCESS, "proc/stat": content}))
+    assert state.busy_s is None
+    assert others_busy(state, state) is None
+
+
+def test_others_are_all_that_is_neither_this_process_nor_its_client(tmp_path: Path) -> None:
+    def after(seconds: float, busy_s: float, process_s: float) -> DeviceState:
+        return msgspec.structs.replace(
+            DeviceState.read(tmp_path), uptime_s=seconds, busy_s=busy_s, process_s=process_s
+        )
+
+    begin = after(100.0, 50.0, 5.0)
+    assert others_busy(begin, after(110.0, 65.0, 10.0)) == pytest.approx(1.0)
+    assert others_busy(begin, after(110.0, 65.0, 10.0), own_s=9.0) == pytest.approx(0.1)
+    assert others_busy(begin, after(110.0, 54.9, 10.0)) == 0.0
+    assert others_busy(begin, begin) is None

@@ -23,6 +23,8 @@ LAYERS = (
         "access",
         "opencl_device",
         "revision",
+        "device_info",
+        "verdict",
     ),
     (
         "recipe",
@@ -43,6 +45,7 @@ LAYERS = (
         "tuning_run",
         "tune",
         "bundle_choice",
+        "deployment",
         "deploy",
         "serve",
         "runtime",

@@ -360,7 +360,7 @@ def test_kernels_that_the_driver_refuses_are_thrown_away(
         session = DeviceSession(gpu, 1, timeout_s=60)
         try:
             path = build.untuned_library()
-            return RemoteLibrary(session, path, build.network.input_name, kept)
+            return RemoteLibrary(session, path, build.network.input_name, kept_kernels=kept)
         finally:
             session.end()
 

@@ -24,12 +24,17 @@ def estimate_median(measurement: Measurement) -> Estimate:
 
 
 def estimate_ratio(numerator: Measurement, denominator: Measurement) -> Estimate:
-    """Return the ratio of two median latencies, each resampled on its own, seeded."""
+    """Return the ratio of two median latencies, resampled and seeded.
+
+    Measurements that were taken in turn are resampled by rounds, so that a clock that changed for
+    both does not widen the interval; others each on its own.
+    """
     from scipy.stats import bootstrap
 
     result = bootstrap(
         (np.asarray(numerator.samples_s), np.asarray(denominator.samples_s)),
         _ratio_of_medians,
+        paired=numerator.was_timed_with(denominator),
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(0),

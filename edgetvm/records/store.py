@@ -22,7 +22,7 @@ from edgetvm.records.line_file import LineFile
 from edgetvm.records.workload_file import WorkloadFile
 
 if TYPE_CHECKING:  # it loads NumPy, which a store does without
-    from edgetvm.measurement import DeviceInfo
+    from edgetvm.device_info import DeviceInfo
 
 SCHEMA_VERSION = 1
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import platformdirs
 
+from edgetvm.device_info import EMULATED
 from edgetvm.errors import DeviceError, UsageError, did_you_mean
 from edgetvm.files import making_folder
-from edgetvm.measurement import EMULATED
 from edgetvm.stages.device.loopback import loopback_server
 from edgetvm.stages.device.session import Address
 

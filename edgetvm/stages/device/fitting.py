@@ -3,9 +3,9 @@
 import msgspec
 import tvm
 
+from edgetvm.device_info import DeviceInfo
 from edgetvm.errors import DeviceError
 from edgetvm.manifest import Manifest
-from edgetvm.measurement import DeviceInfo
 from edgetvm.opencl_device import OpenCLDevice
 from edgetvm.stages.device.connection import REACH_TIMEOUT_S
 from edgetvm.stages.device.session import Address, DeviceSession

@@ -27,6 +27,7 @@ class RemoteLibrary:
     Parameters
     ----------
     kept_kernels : folder of what GPUs' drivers compiled before, to be added to; None compiles anew.
+    name : of the file on the device, where a session has libraries of several bundles.
 
     Attributes
     ----------
@@ -46,17 +47,19 @@ class RemoteLibrary:
         session: DeviceSession,
         path: Path,
         input_name: str,
+        *,
         kept_kernels: Path | None = None,
+        name: str | None = None,
     ) -> None:
         self._session = session
-        self._name = path.name
+        self._name = name or path.name
         self._input_name = input_name
         self.first_run_s = 0.0
         self.kernels_s: float | None = None
         self.has_kept_kernels = False
 
         def load() -> graph_executor.GraphModule:
-            library = session.load_library(path)
+            library = session.load_library(path, self._name)
             if kept_kernels is not None and session.info.opencl is not None:
                 loaded = session.load_kernels(library, kept_kernels)
                 self.kernels_s, self.has_kept_kernels = loaded

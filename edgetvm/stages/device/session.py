@@ -11,10 +11,10 @@ import tvm
 from tvm import rpc
 
 from edgetvm.access import Token
+from edgetvm.device_info import DeviceInfo
 from edgetvm.device_state import DeviceState
 from edgetvm.errors import DeviceError, did_you_mean, one_line
 from edgetvm.files import replacing
-from edgetvm.measurement import DeviceInfo
 from edgetvm.stages.device.connection import (
     DEFAULT_PORT,
     REACH_TIMEOUT_S,
@@ -217,22 +217,24 @@ class DeviceSession:
             )
         return in_use, cpus
 
-    def load_library(self, path: Path) -> Any:
-        """Upload a shared library and load it on the device.
+    def load_library(self, path: Path, name: str | None = None) -> Any:
+        """Upload a shared library, under another name if one is given, and load it on the device.
 
         Raises
         ------
         DeviceError
             The device cannot write it.
         """
-        self._upload(path)
-        return self.remote.load_module(path.name)
+        name = name or path.name
+        self._upload(path, name)
+        return self.remote.load_module(name)
 
-    def _upload(self, path: Path) -> None:
-        trouble = self._call("upload", path.name, bytearray(path.read_bytes()))
+    def _upload(self, path: Path, name: str | None = None) -> None:
+        name = name or path.name
+        trouble = self._call("upload", name, bytearray(path.read_bytes()))
         if trouble:
             raise DeviceError(
-                f"{self.address} cannot write {path.name} ({trouble}): make space in its folder "
+                f"{self.address} cannot write {name} ({trouble}): make space in its folder "
                 "for temporary files, or start its server with TMPDIR set to another one."
             )
 

@@ -16,8 +16,8 @@ from tvm.contrib.utils import tempdir
 from tvm.rpc import server as tvm_server
 
 from edgetvm import host_cpu
+from edgetvm.device_info import DeviceInfo
 from edgetvm.device_state import DeviceState
-from edgetvm.measurement import DeviceInfo
 from edgetvm.stages.device.greeting import Versions
 from edgetvm.stages.device.opencl import load_kernels, load_opencl
 
