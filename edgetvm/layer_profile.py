@@ -19,44 +19,72 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     high: float
 
 
+class MemoryCeiling(Ceiling, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most bytes that a device reads and writes a second, of arrays of a size.
+
+    Attributes
+    ----------
+    footprint_bytes : of all arrays together, over and over: what a cache holds comes from there.
+    """
+
+    footprint_bytes: int
+
+
 class Roofline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A device's two ceilings, as a probe measured them on the threads that the network ran on.
+    """A device's ceilings, as a probe measured them on the threads that the network ran on.
 
     Attributes
     ----------
     flop_per_s : fp32, multiply and add counted apart.
     one_thread_flop_per_s : the same of one thread.
-    bytes_per_s : read and written, of arrays that no cache holds.
+    bytes_per_s : by footprint, the smallest first; the last is that of memory.
     """
 
     flop_per_s: Ceiling
     one_thread_flop_per_s: Ceiling
-    bytes_per_s: Ceiling
+    bytes_per_s: tuple[MemoryCeiling, ...]
 
-    def bound_s(self, flop: float, moved_bytes: int) -> float:
-        """Return the seconds that so much work takes at least (Williams et al. 2009)."""
-        return max(flop / self.flop_per_s.value, moved_bytes / self.bytes_per_s.value)
+    def memory_ceiling(self, moved_bytes: int) -> MemoryCeiling:
+        """Return the fastest that so many bytes can come, were they all in the nearest cache."""
+        smaller = [one for one in self.bytes_per_s if one.footprint_bytes <= moved_bytes]
+        return max(self.bytes_per_s[max(0, len(smaller) - 1) :], key=lambda one: one.value)
+
+    def ceiling(self, work: "LayerWork") -> tuple[float, Ceiling]:
+        """Return the seconds that the work takes at least, and the ceiling that says so.
+
+        As in Williams et al. 2009, with a ceiling for each cache.
+        """
+        memory = self.memory_ceiling(work.moved_bytes)
+        bounds = (
+            (work.flop / self.flop_per_s.value, self.flop_per_s),
+            (work.moved_bytes / memory.value, memory),
+        )
+        return max(bounds, key=lambda bound: bound[0])
 
 
-class Layer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LayerWork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One operator of the compiled network, in the order in which they run.
 
     Attributes
     ----------
-    name : in short what it computes, such as ``conv2d 3x3/2 3->32x112x112+add+clip``.
+    name : in short what it computes, such as ``conv2d 3x3/2 3->112x112x32+add+clip``.
     function : TVM's name of it in the library.
-    seconds : median of one run within the network.
-    flop : operations, multiply and add counted apart.
+    flop : operations of its convolutions and products, multiply and add counted apart.
     moved_bytes : its inputs, weights and outputs, each once.
     is_tuned : whether its schedule comes from a record.
     """
 
     name: str
     function: str
-    seconds: float
-    flop: float
+    flop: int
     moved_bytes: int
     is_tuned: bool
+
+
+class Layer(LayerWork, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same, timed: `seconds` is the median of one run within the network."""
+
+    seconds: float
 
 
 class LayerProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,12 +125,23 @@ class LayerProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def roofline_share(self, layer: Layer) -> float | None:
         """Part of the roofline that `layer` reaches, 1 being all; None without a roofline.
 
-        Not clipped: above 1 by more than the probe's interval the probe is at fault, or the data
-        came from a cache.
+        Not clipped: see :attr:`faults`.
         """
         if self.roofline is None:
             return None
-        return self.roofline.bound_s(layer.flop, layer.moved_bytes) / layer.seconds
+        return self.roofline.ceiling(layer)[0] / layer.seconds
+
+    @property
+    def faults(self) -> tuple[Layer, ...]:
+        """Layers above the roofline by more than the probe's interval: the probe is at fault."""
+        if self.roofline is None:
+            return ()
+        found = []
+        for layer in self.layers:
+            bound_s, ceiling = self.roofline.ceiling(layer)
+            if bound_s * ceiling.value / ceiling.high > layer.seconds:
+                found.append(layer)
+        return tuple(found)
 
 
 def write_profile(profile: LayerProfile, bundle: Path) -> Path:

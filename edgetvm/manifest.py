@@ -19,9 +19,10 @@ from edgetvm.errors import UsageError
 from edgetvm.files import read_json, write_json
 from edgetvm.golden import GOLDEN
 from edgetvm.latency_breakdown import LatencyBreakdown
+from edgetvm.layer_profile import LayerWork
 from edgetvm.recipe import Compression, Normalisation
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 AUTO_SCHEDULER, METASCHEDULE = "auto_scheduler", "metaschedule"
 """The tuners, as manifests and the command line name them."""
 
@@ -122,6 +123,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         one kind only.
     lowering : TVM's operator library whose default schedules the untuned library has, ``cpu`` or
         ``arm_cpu``: the faster one on the device.
+    layers : operators of the tuned library, in the order in which they run.
     relative_error : of the tuned library on the device when the bundle was built; None if it was
         not checked there.
     edgetvm_commit : of the checkout that built it, with ``-dirty`` if it was changed; empty if
@@ -146,10 +148,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     target: str
     tvm_target: str
     features: tuple[str, ...]
+    vector_unit_bytes: int
     threads: int
     runs_on: str
     lowering: str
     tasks: tuple[TaskSummary, ...]
+    layers: tuple[LayerWork, ...]
     tuning: TuningSummary
     tuned: LibraryFile
     untuned: LibraryFile

@@ -50,7 +50,8 @@ def test_a_device_that_cannot_time_operators_says_so(
     build: NetworkBuild, device: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Refusing:
-        def __init__(self, *_arguments: object) -> None:
+        def __init__(self, address: Address, *_arguments: object) -> None:
+            self.address = address
             self.cpu = tvm.cpu()
 
         def load_library(self, _path: Path) -> dict[str, object]:

@@ -12,6 +12,7 @@ from edgetvm.compare import compare
 from edgetvm.compress import compress
 from edgetvm.deploy import deploy
 from edgetvm.models.__main__ import models
+from edgetvm.profile import profile
 from edgetvm.records.__main__ import records
 from edgetvm.runtime import runtime
 from edgetvm.serve import serve
@@ -25,7 +26,18 @@ DOCUMENTS = sorted(
 )
 COMMANDS = {
     str(command.name): command
-    for command in (tune, deploy, compare, serve, runtime, board, compress, models, records)
+    for command in (
+        tune,
+        deploy,
+        compare,
+        serve,
+        runtime,
+        board,
+        compress,
+        models,
+        records,
+        profile,
+    )
 }
 COMMAND_LINES = sorted(
     {

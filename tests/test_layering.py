@@ -38,7 +38,7 @@ LAYERS = (
     ),
     ("models", "paper"),
     ("stages",),
-    ("cli", "tuning_display", "comparison_display", "records_display"),
+    ("cli", "tuning_display", "comparison_display", "records_display", "profile_display"),
     (
         "tuning_options",
         "tuning_search",
@@ -47,6 +47,8 @@ LAYERS = (
         "bundle_choice",
         "deployment",
         "deploy",
+        "profiling",
+        "profile",
         "serve",
         "runtime",
         "board",

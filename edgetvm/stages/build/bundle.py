@@ -21,6 +21,7 @@ from edgetvm.manifest import (
 )
 from edgetvm.measurement import utc_now
 from edgetvm.revision import source_commit
+from edgetvm.stages.build.layers import mark_tuned
 from edgetvm.stages.build.linker import describe_library, linker_version
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.runner import build_runner
@@ -66,7 +67,10 @@ def write_bundle(
 
 
 def _describe(build: NetworkBuild, bundle: Path, tuning: TuningSummary) -> Manifest:
-    network, profile = build.network, build.profile
+    network, profile, contents = build.network, build.profile, build.contents
+    assert contents is not None
+    summaries = tuple(build.task_summaries())
+    tuned = {task.name for task in summaries if task.best_s is not None}
     return Manifest(
         model=network.name,
         title=network.title,
@@ -76,15 +80,17 @@ def _describe(build: NetworkBuild, bundle: Path, tuning: TuningSummary) -> Manif
         output_shapes=tuple(output.shape for output in build.golden_outputs),
         parameters=network.parameters,
         multiply_adds=build.multiply_adds,
-        activation_bytes=build.activation_bytes,
+        activation_bytes=contents.activation_bytes,
         normalisation=network.recipe.normalisation,
         target=profile.name,
         tvm_target=profile.tvm_target,
         features=profile.features,
+        vector_unit_bytes=profile.vector_unit_bytes,
         threads=build.threads,
         runs_on=profile.runs_on,
         lowering=build.lowering,
-        tasks=tuple(build.task_summaries()),
+        tasks=summaries,
+        layers=mark_tuned(contents.layers, tuned),
         tuning=tuning,
         tuned=describe_library(bundle / TUNED_LIBRARY),
         untuned=describe_library(bundle / UNTUNED_LIBRARY),

@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tvm.relay.backend.executor_factory import GraphExecutorFactoryModule
 
 from edgetvm.errors import CompileError, one_line
 from edgetvm.files import replacing
+from edgetvm.layer_profile import LayerWork
+from edgetvm.stages.build.layers import describe_layers
 from edgetvm.stages.build.linker import link_candidate, link_library
 from edgetvm.stages.build.metaschedule_layouts import LAYOUT_REWRITE
 from edgetvm.stages.build.metaschedule_records import LOOK_UP
@@ -64,17 +67,29 @@ def link_kernel(module: tvm.runtime.Module, library: Path) -> None:
     objects.unlink()
 
 
-def build_untuned(relay_json: str, tvm_target: str, link_triple: str, output: Path) -> int:
+@dataclass(frozen=True)
+class LibraryContents:
+    """What a library was built to do.
+
+    Attributes
+    ----------
+    activation_bytes : that TVM's executor will reserve for input, output and all between.
+    layers : its operators, in the order in which they run.
+    """
+
+    activation_bytes: int
+    layers: tuple[LayerWork, ...]
+
+
+def build_untuned(
+    relay_json: str, tvm_target: str, link_triple: str, output: Path
+) -> LibraryContents:
     """Build a network with TVM's default schedules into the shared library `output`.
 
     Parameters
     ----------
     relay_json : the imported network, as ``tvm.ir.save_json`` writes it; text, so that this can
         run in a process of its own.
-
-    Returns
-    -------
-    Bytes that TVM's executor will reserve for input, output and all between.
 
     Raises
     ------
@@ -93,11 +108,11 @@ def build_tuned(
     output: Path,
     records: list[tuple[auto_scheduler.MeasureInput, auto_scheduler.MeasureResult]],
     database: Database | None = None,
-) -> int:
+) -> LibraryContents:
     """Build `fused` with the best of `records` for each task into the shared library `output`.
 
     Weights are stored in the layout that each task's schedule wants. A task without a record
-    gets TVM's default schedule. Returns and raises as :func:`build_untuned`.
+    gets TVM's default schedule. Raises as :func:`build_untuned`.
 
     Parameters
     ----------
@@ -137,7 +152,7 @@ def _build(
     link_triple: str,
     output: Path,
     config: dict[str, Any],
-) -> int:
+) -> LibraryContents:
     context = tvm.transform.PassContext(
         opt_level=3, config={**config, **CODE_GENERATION}, disabled_pass=_PASSES_DONE
     )
@@ -155,7 +170,7 @@ def _build(
         shared = Path(folder) / output.name
         factory.export_library(str(shared), fcompile=link)
         temporary.write_bytes(shared.read_bytes())
-    return _activation_bytes(factory)
+    return LibraryContents(_activation_bytes(factory), tuple(describe_layers(factory)))
 
 
 def _activation_bytes(factory: GraphExecutorFactoryModule) -> int:

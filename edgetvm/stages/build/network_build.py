@@ -22,7 +22,7 @@ from edgetvm.manifest import (
 from edgetvm.models.network import Network
 from edgetvm.records.metaschedule_store import MetaScheduleRecord
 from edgetvm.stages.build.interrupts import leave_interrupts_to_parent
-from edgetvm.stages.build.library import build_tuned, build_untuned
+from edgetvm.stages.build.library import LibraryContents, build_tuned, build_untuned
 from edgetvm.stages.build.metaschedule_records import best_metaschedule, make_database
 from edgetvm.stages.build.network_forms import NetworkForms
 from edgetvm.stages.build.records import (
@@ -51,7 +51,7 @@ class NetworkBuild:
     lowering : whose default schedules the untuned library has, of the profile's lowerings.
     relative_error, latency : of the tuned library, once it was checked and measured.
     multiply_adds : of one inference.
-    activation_bytes : of the tuned library, see :class:`edgetvm.manifest.Manifest`; 0 before.
+    contents : of the tuned library; None before it was built.
     known_records : that the tuned library's schedules were chosen from.
     seconds_to_build : that the last tuned library took; 0 before.
 
@@ -78,7 +78,7 @@ class NetworkBuild:
         self.untuned_error: float | None = None
         self.relative_error: float | None = None
         self.latency: LatencyBreakdown | None = None
-        self.activation_bytes = 0
+        self.contents: LibraryContents | None = None
         self.known_records = 0
         self.seconds_to_build = 0.0
         relay = import_network(network)
@@ -168,7 +168,7 @@ class NetworkBuild:
         database = make_database(self._metaschedule)
         triple = self.profile.link_triple
         started_s = time.monotonic()
-        self.activation_bytes = build_tuned(
+        self.contents = build_tuned(
             self._form.fused, self._target, triple, library, records, database
         )
         self.seconds_to_build = time.monotonic() - started_s
@@ -222,7 +222,7 @@ class NetworkBuild:
 
     def _copy_untuned(self) -> None:
         shutil.copyfile(self.untuned_library(), self.tuned_library)
-        self.activation_bytes = self._untuned[self.lowering].result()
+        self.contents = self._untuned[self.lowering].result()
 
     def _untuned_path(self, lowering: str) -> Path:
         return self._path(f"untuned_{lowering}.so")

@@ -1,12 +1,14 @@
 """The tuning tasks of a network: its distinct functions that hold a reduction."""
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import tvm
-from tvm import auto_scheduler, relay
+from tvm import auto_scheduler, relay, tir
 from tvm.auto_scheduler.dispatcher import DispatchContext
 
 from edgetvm.stages.export.optimise import AUTO_SCHEDULER
@@ -118,7 +120,7 @@ def define_task(
 ) -> NetworkTask:
     """Return the task of a fused function whose workload key is `key`."""
     target = tvm.target.Target(profile.tvm_target)
-    name = _describe(function)
+    name = describe_function(function)
     search_task = auto_scheduler.SearchTask(
         workload_key=key,
         target=target,
@@ -164,12 +166,13 @@ def _calls_primitive(expr: Any) -> bool:
     return isinstance(function, relay.Function) and "Primitive" in (function.attrs or {})
 
 
-def _describe(function: relay.Function) -> str:
+def describe_function(function: relay.Function) -> str:
+    """Say in short what a fused function computes: ``conv2d 3x3/2 3->112x112x32+add+clip``."""
     calls: list[relay.Call] = []
     relay.analysis.post_order_visit(
         function.body, lambda e: calls.append(e) if isinstance(e, relay.Call) else None
     )
-    anchor = next((call for call in calls if call.op.name == "nn.conv2d"), calls[0])
+    anchor = next((call for call in calls if _is_convolution(call)), calls[0])
     rest = "".join(f"+{_short(call.op.name)}" for call in calls if not call.same_as(anchor))
     return f"{_describe_anchor(anchor)}{rest}"
 
@@ -177,15 +180,27 @@ def _describe(function: relay.Function) -> str:
 def _describe_anchor(call: relay.Call) -> str:
     shape = "x".join(str(extent) for extent in call.checked_type.shape[1:])
     name = _short(call.op.name)
-    if call.op.name != "nn.conv2d":
+    if not _is_convolution(call):
         return f"{name} {shape}"
     height, width = call.attrs.kernel_size
     stride = int(call.attrs.strides[0])
     groups = int(call.attrs.groups)
-    channels = int(call.args[0].checked_type.shape[-1])
+    channels = _channels(call.args[0].checked_type.shape, call.attrs.data_layout)
     kind = "" if groups == 1 else " depthwise" if groups == channels else f" groups={groups}"
     source = f"{channels}->" if groups == 1 else ""
     return f"{name} {height}x{width}/{stride} {source}{shape}{kind}"
+
+
+def _is_convolution(call: relay.Call) -> bool:
+    """Tell convolutions, also those of TVM's blocked layouts, from all else."""
+    return "conv2d" in call.op.name and "transpose" not in call.op.name
+
+
+def _channels(shape: Sequence[tir.IntImm], layout: str) -> int:
+    """Return the channels of a tensor in a layout such as ``NHWC`` or ``NCHW16c``."""
+    letters = [letter for letter in layout if letter.isalpha()]
+    of_letters = zip(letters, shape, strict=True)
+    return math.prod(int(extent) for letter, extent in of_letters if letter in "Cc")
 
 
 def _short(operator: str) -> str:

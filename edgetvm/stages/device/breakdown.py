@@ -5,25 +5,19 @@ inputs come from memory, and operators run that have no task. So the sum of the 
 is not the network's latency; the breakdown says what lies between.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
-import tvm
-
-from edgetvm.errors import DeviceError, one_line
 from edgetvm.latency_breakdown import LatencyBreakdown
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.device.library import SESSION_TIMEOUT_S, RemoteLibrary
+from edgetvm.stages.device.operators import time_operators
 from edgetvm.stages.device.session import Address, DeviceSession
 from edgetvm.stages.device.timing import Contender, time_interleaved
 
 ROUNDS = 15
 """Samples of each library."""
-
-PROFILES = 7
-"""Runs of which each operator's median is taken."""
 
 
 def break_down(
@@ -86,22 +80,4 @@ def operator_times_s(
     In a session of its own: a library that is sent twice would be overwritten while it runs.
     """
     session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
-    try:
-        executor = session.load_library(library)["debug_create"]("default", session.device)
-        data = tvm.nd.array(build.golden_input, session.cpu)
-        executor["set_input"](build.network.input_name, data)
-        profile = executor["profile_rpc"]
-        profile()
-        runs = [json.loads(profile())["calls"] for _ in range(PROFILES)]
-    except tvm.TVMError as err:
-        raise DeviceError(
-            f"{address} cannot time single operators: {one_line(err)}. Look at the "
-            "server's own output there, and try again."
-        ) from err
-    return [
-        (
-            calls[0]["Name"]["string"],
-            median(call["Duration (us)"]["microseconds"] for call in calls) / 1e6,
-        )
-        for calls in zip(*runs, strict=True)
-    ]
+    return time_operators(session, library, build.network.input_name, build.golden_input)

@@ -8,6 +8,11 @@ from tvm import relay
 
 def multiply_adds(mod: tvm.IRModule) -> int:
     """Return those of an imported network's convolutions and matrix products, one inference."""
+    return function_multiply_adds(relay.transform.InferType()(mod)["main"])
+
+
+def function_multiply_adds(function: relay.Function) -> int:
+    """Return those of a function whose types are known; weights may be in a schedule's layout."""
     total = 0
 
     def count(expr: relay.Expr) -> None:
@@ -15,16 +20,17 @@ def multiply_adds(mod: tvm.IRModule) -> int:
         if isinstance(expr, relay.Call) and isinstance(expr.op, tvm.ir.Op):
             total += _of_call(expr)
 
-    relay.analysis.post_order_visit(relay.transform.InferType()(mod)["main"], count)
+    relay.analysis.post_order_visit(function, count)
     return total
 
 
 def _of_call(call: relay.Call) -> int:
-    if call.op.name not in ("nn.conv2d", "nn.conv2d_transpose", "nn.dense", "nn.batch_matmul"):
+    name = call.op.name
+    if not any(part in name for part in ("conv2d", "dense", "batch_matmul", "winograd_products")):
         return 0
-    data, weight = ([int(n) for n in argument.checked_type.shape] for argument in call.args)
-    if call.op.name == "nn.conv2d_transpose":
+    data, weight = ([int(n) for n in one.checked_type.shape] for one in call.args[:2])
+    if name == "nn.conv2d_transpose":
         return prod(data) * prod(weight[1:])  # each value goes into a window of each output
-    # Each output sums up its products with the weights behind the first dimension, the outputs'.
-    terms = prod(weight[1:]) if call.op.name != "nn.batch_matmul" else data[-1]
+    # Each output sums up products: with its part of the weights, in whatever order they lie.
+    terms = prod(weight) // int(call.attrs.channels) if "conv2d" in name else data[-1]
     return prod(int(n) for n in call.checked_type.shape) * terms
