@@ -1,5 +1,6 @@
 """Runs, relative errors, and what the kernel says of a CPU."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -7,7 +8,15 @@ import numpy as np
 import pytest
 
 from edgetvm import host_cpu
-from edgetvm.measurement import Measurement, Run, latest_run, relative_error, write_run
+from edgetvm.measurement import (
+    SCHEMA_VERSION,
+    Measurement,
+    Run,
+    latest_run,
+    relative_error,
+    write_run,
+)
+from tests.conftest import ROOT
 from tests.planted import STATE, device_info
 
 CPUINFO = """processor\t: 0
@@ -105,3 +114,9 @@ def test_caches_are_read_by_level_and_kind(tmp_path: Path) -> None:
 def test_a_silent_kernel_gives_zeros(tmp_path: Path) -> None:
     assert host_cpu.cache_sizes(tmp_path) == host_cpu.CacheSizes()
     assert host_cpu.cpu_features(tmp_path / "none") == ()
+
+
+def test_the_schema_of_a_run_is_published() -> None:
+    schema = msgspec.json.schema(Run)
+    assert json.loads((ROOT / "docs/run.schema.json").read_text()) == schema
+    assert schema["$defs"]["Run"]["properties"]["schema_version"]["default"] == SCHEMA_VERSION
