@@ -5,6 +5,7 @@ Asked through OpenCL's own C interface, so that a machine can say what it has wi
 
 import ctypes
 import os
+import sys
 from ctypes.util import find_library
 from pathlib import Path
 
@@ -26,6 +27,10 @@ _PATTERNS = (
     "system/vendor/lib64/egl/libGLES_mali.so",
 )
 """Where vendors put it, below the root."""
+
+_INTEL = "lib/libintelocl.so"
+"""Intel's runtime for CPUs, where pip puts it below Python's prefix. The driver is opened itself:
+the loader beside it looks for drivers elsewhere."""
 
 _SUCCESS = 0
 _CPU_TYPE, _GPU_TYPE = 1 << 1, 1 << 2
@@ -69,7 +74,7 @@ def find_opencl(root: Path = Path("/")) -> str | None:
     if given := os.environ.get(LIBRARY_VARIABLE):
         return given
     paths = [str(path) for pattern in _PATTERNS for path in sorted(root.glob(pattern))]
-    for name in (find_library("OpenCL"), *_NAMES, *paths):
+    for name in (find_library("OpenCL"), *_NAMES, *paths, str(Path(sys.prefix) / _INTEL)):
         if name and _open(name) is not None:
             return name
     return None

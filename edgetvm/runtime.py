@@ -55,7 +55,8 @@ def devices() -> None:
     if library is None:
         raise UsageError(
             "No OpenCL library was found: install the GPU's driver, or for OpenCL on the CPU "
-            "Debian's package pocl-opencl-icd."
+            "Debian's package pocl-opencl-icd or the Python packages intel-opencl-rt and "
+            "intel-cmplr-lib-rt."
         )
     found = opencl_devices(library)
     if not found:

@@ -156,6 +156,9 @@ class TestDevice:
         assert find_opencl(tmp_path) is None
         monkeypatch.setattr("edgetvm.opencl_device._open", lambda name: name)
         assert find_opencl(tmp_path) == str(mali)
+        mali.unlink()
+        monkeypatch.setattr("sys.prefix", str(tmp_path))
+        assert find_opencl(tmp_path) == str(tmp_path / "lib/libintelocl.so")
 
     @needs_opencl
     def test_it_is_listed(self, invoke: Invoke) -> None:
