@@ -178,7 +178,10 @@ def describe_function(function: relay.Function) -> str:
 
 
 def _describe_anchor(call: relay.Call) -> str:
-    shape = "x".join(str(extent) for extent in call.checked_type.shape[1:])
+    kind = call.checked_type
+    if isinstance(kind, relay.TupleType):  # of several outputs the first, as of a sort or a split
+        kind = kind.fields[0]
+    shape = "x".join(str(extent) for extent in kind.shape[1:])
     name = _short(call.op.name)
     if not _is_convolution(call):
         return f"{name} {shape}"
@@ -186,9 +189,9 @@ def _describe_anchor(call: relay.Call) -> str:
     stride = int(call.attrs.strides[0])
     groups = int(call.attrs.groups)
     channels = _channels(call.args[0].checked_type.shape, call.attrs.data_layout)
-    kind = "" if groups == 1 else " depthwise" if groups == channels else f" groups={groups}"
+    grouped = "" if groups == 1 else " depthwise" if groups == channels else f" groups={groups}"
     source = f"{channels}->" if groups == 1 else ""
-    return f"{name} {height}x{width}/{stride} {source}{shape}{kind}"
+    return f"{name} {height}x{width}/{stride} {source}{shape}{grouped}"
 
 
 def _is_convolution(call: relay.Call) -> bool:
