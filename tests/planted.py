@@ -3,6 +3,7 @@
 from edgetvm.device_info import DeviceInfo
 from edgetvm.device_state import DeviceState
 from edgetvm.host_cpu import Cluster
+from edgetvm.opencl_device import OpenCLDevice
 
 STATE = DeviceState(
     clocks_mhz={0: 1500},
@@ -14,7 +15,12 @@ STATE = DeviceState(
 )
 
 
-def device_info(cpu: str, arch: str = "aarch64", tvm_version: str = "0.19.0") -> DeviceInfo:
+def device_info(
+    cpu: str = "Cortex-A76",
+    arch: str = "aarch64",
+    tvm_version: str = "0.19.0",
+    opencl: OpenCLDevice | None = None,
+) -> DeviceInfo:
     """A device that does not exist."""
     return DeviceInfo(
         host="secret-name",
@@ -30,4 +36,5 @@ def device_info(cpu: str, arch: str = "aarch64", tvm_version: str = "0.19.0") ->
         kernel="Linux 6.1",
         edgetvm_version="0",
         tvm_version=tvm_version,
+        opencl=opencl,
     )
