@@ -53,6 +53,7 @@ _RATIOS = (
     "Paper's device",
 )
 _CLAIMS = ("Claim", "Networks", "Ratio of", "Published", "Ours", "Outcome", "Why", "Doubts")
+_UNANSWERED = ("Claim", "Outcome", "Why")
 _BOARDS = ("Model", "Latency", "Our latency", "Device", "Beside ours", "Threads", "Runtime")
 
 
@@ -78,12 +79,11 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     print_table(
         console, "Ratios between models, ours and the papers'", ratio_rows(comparison), _RATIOS
     )
-    print_table(
-        console,
-        "What the papers claim, and whether it holds here",
-        claim_rows(comparison),
-        _CLAIMS,
-    )
+    claims = claim_rows(comparison)
+    answered = [row for row in claims if row["Ours"] != NOTHING]
+    print_table(console, "What the papers claim, and whether it holds here", answered, _CLAIMS)
+    unanswered = [row for row in claims if row["Ours"] == NOTHING]
+    print_table(console, "Claims without an answer here", unanswered, _UNANSWERED)
     print_table(
         console,
         "Published latencies of boards, with as many threads as ours",

@@ -1,4 +1,4 @@
-"""The papers' claims as data: all are there, fit figures and networks, and faulty files are refused."""
+"""The claims as data: all are there, fit figures and networks, and faulty files are refused."""
 
 from pathlib import Path
 

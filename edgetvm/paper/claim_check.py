@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from edgetvm.measurement import Run
 from edgetvm.paper.claim_reason import (
     count_reason,
+    latency_beside,
     latency_reason,
     missing_reason,
     share_in_1x1,
@@ -126,15 +127,10 @@ def _check(
 
 def _check_latency(asked: RatioCheck, target: TargetEvidence) -> Iterator[RatioCheck]:
     ratio = asked.ratio
-    by_device: dict[str, list[tuple[Run, Run]]] = {}
-    for runs in _runs_by_setting(ratio, target):
-        if len(runs) == len(ratio.models):
-            above, below = (runs[model] for model in ratio.models)
-            by_device.setdefault(above.device.processor, []).append((above, below))
-    if not by_device:
+    pairs = _pairs(ratio, target)
+    if not pairs:
         yield _missing(asked, target)
-    for pairs in by_device.values():
-        above, below = min(pairs, key=lambda pair: _distance(ratio, pair[0]))
+    for above, below in pairs:
         ours = estimate_ratio(above.tuned, below.tuned)
         outcome = judge_ratio(ratio, ours)
         match = match_device(ratio.device or "", above)
@@ -152,17 +148,20 @@ def _check_latency(asked: RatioCheck, target: TargetEvidence) -> Iterator[RatioC
         )
 
 
-def _runs_by_setting(ratio: ClaimedRatio, target: TargetEvidence) -> Iterable[dict[str, Run]]:
-    """Return the newest runs of the claim's networks by model, a mapping each setting."""
+def _pairs(ratio: ClaimedRatio, target: TargetEvidence) -> list[tuple[Run, Run]]:
+    """Return the newest runs of both networks, a pair each device, with the threads that fit."""
     wanted = [run for run in target.runs if run.model in ratio.models]
-    groups: dict[tuple[str, str, int], dict[str, Run]] = {}
+    by_setting: dict[tuple[str, str, int], dict[str, Run]] = {}
     for run in newest_runs(wanted):
-        groups.setdefault(setting(run), {})[run.model] = run
-    return groups.values()
-
-
-def _distance(ratio: ClaimedRatio, run: Run) -> tuple[bool, int]:
-    return (run.tuned.threads != ratio.threads, run.tuned.threads)
+        by_setting.setdefault(setting(run), {})[run.model] = run
+    by_device: dict[str, tuple[Run, Run]] = {}
+    for (_, device, _), runs in sorted(by_setting.items(), key=lambda one: one[0][2]):
+        if len(runs) < len(ratio.models):
+            continue
+        above, below = (runs[model] for model in ratio.models)
+        if device not in by_device or above.tuned.threads == ratio.threads:
+            by_device[device] = (above, below)
+    return list(by_device.values())
 
 
 def _doubts(runs: Iterable[Run]) -> tuple[str, ...]:
@@ -199,12 +198,14 @@ def _check_count(
     above, below = (complete[0].networks[model] for model in ratio.models)
     ours = _exactly(_count(ratio, above) / _count(ratio, below))
     outcome = judge_ratio(ratio, ours)
+    reason = "" if outcome == "reproduced" else count_reason(ratio, papers)
+    in_latency = latency_beside(ratio, _pairs(ratio, complete[0]))
     return replace(
         asked,
         outcome=outcome,
         target=complete[0].target,
         ours=ours,
-        remark="" if outcome == "reproduced" else count_reason(ratio, papers),
+        remark=" ".join(filter(None, (reason, in_latency))),
     )
 
 

@@ -52,6 +52,18 @@ def latency_reason(
     )
 
 
+def latency_beside(ratio: ClaimedRatio, pairs: Sequence[tuple[Run, Run]]) -> str:
+    """Return our ratios of latencies beside one of multiply-adds; empty beside others."""
+    if ratio.quantity != "multiply-adds" or not pairs:
+        return ""
+    ratios = (
+        f"{above.tuned.median_s / below.tuned.median_s:.2f} on {above.device.processor}, "
+        f"threads: {above.tuned.threads}"
+        for above, below in pairs
+    )
+    return f"In latency it is {'; '.join(ratios)}."
+
+
 def share_in_1x1(profile: LayerProfile) -> float:
     """Return the part of all layers' time that 1x1 convolutions take, 0 to 1."""
     return sum(layer.seconds for layer in profile.layers if _is_1x1(layer)) / profile.layers_s
