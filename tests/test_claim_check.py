@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from edgetvm.layer_profile import Layer, LayerProfile
-from edgetvm.measurement import Run
+from edgetvm.measurement import Measurement, Run
 from edgetvm.paper.claim_check import RatioCheck, check_claims, judge_ratio
 from edgetvm.paper.claims import Claim, ClaimedRatio, load_claims
 from edgetvm.paper.comparison import Comparison
@@ -59,7 +59,7 @@ def check(asked: ClaimedRatio, *evidence: TargetEvidence) -> list[RatioCheck]:
     return list(check_claims([claim(asked)], PAPERS, evidence))
 
 
-def tuned_run(model: str, tuned_s: float, **changes: object) -> Run:
+def tuned_run(model: str, tuned_s: float = 0.01, **changes: object) -> Run:
     return make_run(model, tuned_s, **{"tuned_tasks": 21, **changes})
 
 
@@ -129,6 +129,20 @@ def test_what_differs_is_said_in_numbers() -> None:
         "slow takes 0.50 times as long as one of fast here, and 0.67 times there (here 10 and "
         "5 G/s; there 15 and 10 G/s)."
     )
+
+
+def test_an_undecided_ratio_says_how_to_decide_it() -> None:
+    samples = tuple(0.009 + 0.0008 * n for n in range(30))
+    wild = Measurement(samples_s=samples, number=1, threads=1, runtime="tvm")
+    target = on_target(
+        network("slow", tuned_run("slow", tuned=wild)),
+        network("fast", tuned_run("fast", tuned=wild)),
+    )
+    [found] = check(ratio(values=None, value=1.2), target)
+    assert found.outcome == "undecided"
+    command = "python -m edgetvm.deploy slow fast --target planted --threads 1 --together"
+    assert found.remark.endswith(command)
+    assert found.doubts
 
 
 def test_rates_of_a_paper_that_prints_the_ratio_alone_are_left_out() -> None:

@@ -32,6 +32,7 @@ from edgetvm.paper.claim_reason import (
     missing_reason,
     share_in_1x1,
     share_reason,
+    undecided_reason,
 )
 from edgetvm.paper.claims import TIME_IN_1X1, Claim, ClaimedRatio
 from edgetvm.paper.devices import Match, match_device
@@ -138,7 +139,11 @@ def _check_latency(asked: RatioCheck, target: TargetEvidence) -> Iterator[RatioC
         ours = estimate_ratio(above.tuned, below.tuned)
         outcome = judge_ratio(ratio, ours)
         match = match_device(ratio.device or "", above)
-        reason = latency_reason(ratio, (above, below), match, target.networks)
+        remark = ""
+        if outcome == "undecided":
+            remark = undecided_reason(ratio, target)
+        elif outcome != "reproduced":
+            remark = latency_reason(ratio, (above, below), match, target.networks)
         yield replace(
             asked,
             outcome=outcome,
@@ -147,7 +152,7 @@ def _check_latency(asked: RatioCheck, target: TargetEvidence) -> Iterator[RatioC
             threads=above.tuned.threads,
             match=match,
             ours=ours,
-            remark="" if outcome == "reproduced" else reason,
+            remark=remark,
             doubts=_doubts((above, below), target),
         )
 
