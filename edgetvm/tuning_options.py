@@ -32,6 +32,7 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
     flush_cache: bool = False
     drop_bad_records: bool = False
     tuner: str = AUTO_SCHEDULER
+    json: bool = False
 
     @property
     def stands_for_gpu(self) -> bool:

@@ -9,6 +9,7 @@ from edgetvm import host_cpu
 from edgetvm.errors import UsageError
 from edgetvm.target_profile import (
     ARM_ARCHITECTURES,
+    HOST,
     PLAIN_KEYS,
     CoreCluster,
     TargetProfile,
@@ -83,7 +84,7 @@ def resolve_target(name: str, profiles: Path, *, driven_here: bool = False) -> T
         There is no such target, its profile is faulty, or it is to be driven from here and is no
         GPU's.
     """
-    if name == "host" and not driven_here:
+    if name == HOST and not driven_here:
         return detect_host_profile()
     profile = load_target_profile(name, profiles)
     if not driven_here:
