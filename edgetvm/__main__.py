@@ -16,6 +16,7 @@ COMMANDS = {
     "models": "edgetvm.models.__main__",
     "targets": "edgetvm.targets",
     "records": "edgetvm.records.__main__",
+    "doctor": "edgetvm.doctor",
     "serve": "edgetvm.serve",
     "board": "edgetvm.board",
     "runtime": "edgetvm.runtime",

@@ -25,6 +25,8 @@ LAYERS = (
         "revision",
         "device_info",
         "verdict",
+        "checks",
+        "host_checks",
     ),
     (
         "recipe",
@@ -57,6 +59,7 @@ LAYERS = (
         "profiling",
         "profile",
         "targets",
+        "doctor",
         "serve",
         "runtime",
         "board",
@@ -135,7 +138,10 @@ def test_only_the_models_and_the_import_into_relay_use_torch(path: Path) -> None
     [
         "edgetvm",
         "edgetvm.records.__main__",
-        *(f"edgetvm.{command}" for command in ("tune", "deploy", "serve", "board", "compress")),
+        *(
+            f"edgetvm.{command}"
+            for command in ("tune", "deploy", "serve", "board", "compress", "doctor")
+        ),
         "edgetvm.__main__",
     ],
 )

@@ -7,6 +7,7 @@ import tvm
 
 from edgetvm import host_cpu
 from edgetvm.errors import UsageError
+from edgetvm.stages.build.linker import own_link_triple
 from edgetvm.target_profile import (
     ARM_ARCHITECTURES,
     HOST,
@@ -19,9 +20,6 @@ from edgetvm.target_profile import (
 
 TVM_VERSION = str(tvm.__version__)
 """Version of the TVM in use; records belong to one version."""
-
-OLDEST_GLIBC = "2.28"
-"""Oldest glibc that libraries built for this machine ask for; that of the TVM wheels."""
 
 
 def detect_host_profile() -> TargetProfile:
@@ -53,7 +51,7 @@ def detect_host_profile() -> TargetProfile:
         tvm_target=f"llvm{keys} -mcpu={name} -model={name}{_attributes(features)}",
         arch=arch,
         features=tuple(f for f in ("avx2", "fma", "avx512f", "asimd") if f in features),
-        link_triple=f"{arch}-linux-gnu.{OLDEST_GLIBC}",
+        link_triple=own_link_triple(),
         clusters=tuple(
             CoreCluster(
                 name=one.name,
