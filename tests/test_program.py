@@ -38,6 +38,7 @@ QUICK = {
     "records list --target board": (),
     "records best": ("--target", "board"),
     "compress squeezenet_1.1": ("--output", "small.dcz"),
+    "doctor": (),
 }
 """What prints a result within seconds; with what it is asked."""
 
@@ -218,9 +219,11 @@ def test_the_installed_program_is_called_edgetvm(
     assert capfd.readouterr().out.startswith("Usage: edgetvm deploy [OPTIONS]")
 
 
+@pytest.mark.slow
 def test_colours_are_for_terminals_and_for_those_who_want_them(project: DataFolders) -> None:
-    folder = project.recipes.parent
-    assert ESCAPE in on_a_terminal("targets", cwd=folder)
+    asked, folder = ("doctor", "--rpc", "127.0.0.1:1"), project.recipes.parent
+    assert COLOUR.search(on_a_terminal(*asked, cwd=folder))
+    assert not COLOUR.search(on_a_terminal(*asked, cwd=folder, NO_COLOR="1"))
     assert ESCAPE not in on_a_terminal("targets", "--json", cwd=folder)
 
 

@@ -12,14 +12,17 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tvm
 
 from edgetvm.checks import Check, Look
 from edgetvm.device_info import DeviceInfo
-from edgetvm.errors import DeviceError, UsageError, VersionError
+from edgetvm.device_state import DeviceState
+from edgetvm.errors import DeviceError, UsageError, VersionError, one_line
 from edgetvm.host_checks import can_compile, check_clocks, check_load
 from edgetvm.opencl_device import OPENCL_CPU
+from edgetvm.stages.build.toolchain import find_llvm
 from edgetvm.stages.device.choice import EMULATED, address_of, device_at, keep_token
 from edgetvm.stages.device.fitting import check_device_fits, check_gpu_fits
 from edgetvm.stages.device.greeting import Versions
@@ -30,10 +33,12 @@ from edgetvm.stages.device.session import (
     describe_device,
     reach,
 )
-from edgetvm.stages.device.trial_kernel import TrialKernel
 from edgetvm.stages.host_target import resolve_target
 from edgetvm.target_profile import HOST, TargetProfile, list_target_profiles, load_target_profile
 from edgetvm.units import format_latency, format_size
+
+if TYPE_CHECKING:
+    from edgetvm.stages.device.trial_kernel import TrialKernel
 
 SESSION_TIMEOUT_S = 60.0
 SERVED_HERE = (None, EMULATED, OPENCL_CPU)
@@ -62,7 +67,7 @@ class DeviceHops:
     info: DeviceInfo = field(init=False)
     profile: TargetProfile = field(init=False)
     session: DeviceSession = field(init=False)
-    kernel: TrialKernel = field(init=False)
+    kernel: "TrialKernel" = field(init=False)
 
     def in_order(self, *, with_gpu: bool) -> list[tuple[str, Look]]:
         """Return the hops by name, in order; on a GPU those of OpenCL come last."""
@@ -76,8 +81,8 @@ class DeviceHops:
         ]
         if not self._is_this_machine:
             hops += [
-                ("device clocks", lambda: check_clocks(self.session.state(), "device ")),
-                ("device load", lambda: check_load(self.session.state(), "device ")),
+                ("device clocks", lambda: check_clocks(self._state(), "device ")),
+                ("device load", lambda: check_load(self._state(), "device ")),
             ]
         if not can_compile():
             return [*hops, ("library", _nothing_is_built)]
@@ -151,6 +156,15 @@ class DeviceHops:
             f"threads on CPUs {self.session.cpus}"
         )
 
+    def _state(self) -> DeviceState:
+        try:
+            return self.session.state()
+        except tvm.TVMError as err:
+            raise DeviceError(
+                f"{self.address} was lost ({one_line(err)}): look at the server's own output "
+                "there, and try again."
+            ) from err
+
     def fit(self) -> str:
         """Find a target whose code runs on the device."""
         if self.target is None and not self._is_this_machine:
@@ -185,7 +199,8 @@ class DeviceHops:
 
     def build(self) -> str:
         """Build a small library for the target, as a network's is built."""
-        self.kernel = TrialKernel(self._folder(), self._cpu_target())
+        find_llvm(self.profile.arch)  # TVM crashes where LLVM has no such target
+        self.kernel = self._kernel_for(self._cpu_target())
         library = self.kernel.build(self.profile.link_triple)
         return f"{format_size(library.size_bytes)} of {library.arch} code"
 
@@ -210,23 +225,27 @@ class DeviceHops:
 
     def run_on_opencl(self) -> str:
         """Build the same kernel for OpenCL, and run it."""
-        kernel = TrialKernel(self._folder(), self._gpu_target())
+        kernel = self._kernel_for(self._gpu_target())
         kernel.build(self.profile.link_triple)
         kernel.upload(self.session)
         kernel.load(self.session)
         return kernel.check(self.session)
 
-    def _cpu_target(self) -> tvm.target.Target:
+    def _kernel_for(self, target: "tvm.target.Target") -> "TrialKernel":
+        # A board's TVM has no compiler, and cannot import what uses it.
+        from edgetvm.stages.device.trial_kernel import TrialKernel
+
+        folder = self.stack.enter_context(tempfile.TemporaryDirectory())
+        return TrialKernel(Path(folder), target)
+
+    def _cpu_target(self) -> "tvm.target.Target":
         target = tvm.target.Target(self.profile.tvm_target)
         return target.host or target
 
-    def _gpu_target(self) -> tvm.target.Target:
+    def _gpu_target(self) -> "tvm.target.Target":
         if self.profile.gpu is not None:
             return tvm.target.Target(self.profile.tvm_target)
         return tvm.target.Target("opencl", host=self._cpu_target())
-
-    def _folder(self) -> Path:
-        return Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
 
 
 def _nothing_is_built() -> Check:
