@@ -134,14 +134,15 @@ def _toolchain(profile: TargetProfile | None, tvm: Check, *, with_gpu: bool) -> 
     yield look("linker", lambda: try_linker(triple, arch))
     yield look("xgboost", try_xgboost)
     if tvm.status != "wrong":
-        yield _cross_compiler(needed=with_gpu)
+        is_gpu = profile is not None and profile.gpu is not None
+        yield _cross_compiler(arch if is_gpu else "aarch64", needed=with_gpu)
 
 
-def _cross_compiler(*, needed: bool) -> Check:
+def _cross_compiler(arch: str, *, needed: bool) -> Check:
     """Look for the compiler of TVM's OpenCL runtime, which only boards with a GPU ask for."""
     from edgetvm.stages.build.opencl_runtime import find_compiler
 
-    check = look("OpenCL compiler", lambda: find_compiler("aarch64"))
+    check = look("OpenCL compiler", lambda: find_compiler(arch))
     if check.status == "ok":
         return check
     return msgspec.structs.replace(check, status="warning" if needed else "note", exit_code=0)
@@ -156,7 +157,7 @@ def _raise_if_wrong(checks: Sequence[Check]) -> None:
     wrong = [check for check in checks if check.status == "wrong"]
     if wrong:
         names = ", ".join(check.name for check in wrong)
-        error = EdgetvmError(f"Wrong is: {names}. Do what its line says, and run this again.")
+        error = EdgetvmError(f"Not right: {names}. Do what the lines say, and run doctor again.")
         error.exit_code = wrong[0].exit_code
         raise error
 

@@ -462,7 +462,7 @@ class TestCommand:
         monkeypatch.setattr(host_checks, "requires", lambda _: ["click==1.0"])
         outcome = invoke(doctor, "--rpc", "127.0.0.1:1", "--json")
         assert outcome.exit_code == 2
-        assert outcome.error.startswith("Wrong is: packages, port. Do what its line says")
+        assert outcome.error.startswith("Not right: packages, port. Do what the lines say")
         assert checks_of(outcome.stdout)["access"].status == "not tried"
 
     def test_without_tvm_there_is_no_device(

@@ -1,5 +1,6 @@
 """All commands as one program: their names, help, examples, JSON, and what a shell completes."""
 
+import io
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -22,7 +24,7 @@ from tests.conftest import ROOT, TINY, TINY_SHAPE, Invoke
 from tests.planted_records import TARGET, line
 
 ESCAPE = "\x1b"
-COLOUR = re.compile(r"\x1b\[[0-9;]*\b(3[0-7]|9[0-7]|38)\b")
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|9[0-7])(?:;\d+)*m")
 
 WITHOUT_RESULT = ("serve", "records compact", "records merge", "records drop")
 """They serve, or change files and say so in a line."""
@@ -180,6 +182,16 @@ def test_a_bundle_is_made_and_timed_in_json(project: DataFolders, invoke: Invoke
     assert len(run["tuned"]["samples_s"]) == 2
     profile = json.loads(invoke(program, "profile", "build", "--json").stdout)
     assert profile["layers"]
+
+
+def test_a_board_gives_its_address_as_json(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    boards = "edgetvm.stages.device.emulated_board"
+    monkeypatch.setattr(f"{boards}.prepare", lambda *_: None)
+    monkeypatch.setattr(f"{boards}.emulated_server", lambda _: nullcontext("127.0.0.1:9090"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    outcome = invoke(program, "board", "emulate", "--json")
+    assert json.loads(outcome.stdout) == {"address": "127.0.0.1:9090", "arch": "aarch64"}
+    assert invoke(program, "board", "emulate").stdout == "listening on 127.0.0.1:9090\n"
 
 
 def test_an_error_leaves_standard_output_empty(project: DataFolders, invoke: Invoke) -> None:
