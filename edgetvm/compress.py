@@ -64,7 +64,7 @@ class PackedWeights(msgspec.Struct, frozen=True, kw_only=True):
     file: str
 
 
-@click.command()
+@click.command(short_help="Pack a model's weights into a small file.")
 @click.argument("model", type=ModelName())
 @click.option(
     "--weights",

@@ -39,7 +39,7 @@ class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):
     json: bool = False
 
 
-@click.command()
+@click.command(short_help="Run, check and time bundles on a device.")
 @click.argument("models", metavar="[MODEL]...", nargs=-1, type=ModelName())
 @click.option(
     "--target",

@@ -48,7 +48,7 @@ class DoctorOptions(msgspec.Struct, frozen=True, kw_only=True):
     json: bool = False
 
 
-@click.command()
+@click.command(short_help="Check this machine and the way to a device.")
 @click.option(
     "--rpc",
     metavar="HOST[:PORT]",

@@ -36,7 +36,7 @@ class ProfileOptions(msgspec.Struct, frozen=True, kw_only=True):
     json: bool = False
 
 
-@click.command()
+@click.command(short_help="Time each layer of a network on a device.")
 @click.argument("model", type=ModelName())
 @click.option(
     "--target",

@@ -10,7 +10,7 @@ from edgetvm.target_profile import HOST, TargetProfile, list_target_profiles, lo
 from edgetvm.targets_display import print_target, print_targets
 
 
-@click.command()
+@click.command(short_help="List the targets, or show one with its sources.")
 @click.argument("name", required=False, type=TargetName())
 @json_option
 @click.version_option(__version__)

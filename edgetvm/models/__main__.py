@@ -20,7 +20,7 @@ from edgetvm.paths import find_data_folders
 from edgetvm.recipe import load_recipes
 
 
-@click.command()
+@click.command(short_help="List the models with their sizes, ours and published.")
 @click.argument("prefixes", metavar="[MODEL]...", nargs=-1, type=ModelName())
 @click.option("--names", is_flag=True, help="Only the names, without counting anything.")
 @click.option(
