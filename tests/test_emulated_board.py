@@ -68,6 +68,11 @@ def test_it_is_a_cortex_a72_and_says_that_it_is_emulated(server: Address) -> Non
 
 
 @needs_board
+def test_checkouts_share_the_board_and_each_serves_itself(board: Emulated) -> None:
+    assert not list(board.folder.rglob("edgetvm"))
+
+
+@needs_board
 def test_its_sessions_are_processes_of_its_own(server: Address) -> None:
     for threads in (1, 2):
         session = DeviceSession(server, threads, timeout_s=60)

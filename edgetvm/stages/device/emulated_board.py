@@ -1,8 +1,9 @@
 """A board that is not there: an ARM userland under QEMU's user emulation, with our server in it.
 
 It is made once, below the user's cache folder, as any user and without a change to the system:
-Debian's packages of Python and its libraries for the board's architecture, unpacked; the wheels
-that a board would install, with the real TVM runtime; and this edgetvm. QEMU runs it as one
+Debian's packages of Python and its libraries for the board's architecture, unpacked, and the wheels
+that a board would install, with the real TVM runtime. The edgetvm in it is the one that starts its
+server, so that checkouts may share it. QEMU runs it as one
 particular core, so that code for another CPU fails as it would there. PoCL on that core stands for
 the board's GPU. It proves function, never speed: whatever is timed on it is marked as emulated.
 """
@@ -12,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ from edgetvm.stages.device.loopback import loopback_server
 from edgetvm.stages.device.session import Address
 
 USERLAND, VENDORS, PROGRAMS = "userland", "vendors", "bin"
+OWN_PACKAGES = "EDGETVM_BOARD_PACKAGES"
+"""Environment variable with the folder of packages that go before the board's own."""
+
 PACKAGES = ("python3", "libstdc++6", "pocl-opencl-icd", "ocl-icd-libopencl1")
 TOOLS = {"apt-get": "apt", "dpkg-deb": "dpkg"}
 
@@ -55,7 +60,8 @@ class Emulated:
     @property
     def folder(self) -> Path:
         """Where the userland is kept."""
-        digest = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:8]
+        content = " ".join((*PACKAGES, *_requirements()))
+        digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         return platformdirs.user_cache_path("edgetvm") / "boards" / f"{self.arch}-{digest}"
 
     @property
@@ -129,8 +135,11 @@ def prepare(board: Emulated, note: Callable[[str], None]) -> None:
 def emulated_server(board: Emulated) -> Iterator[Address]:
     """Run a server on the emulated board while the block lasts; raises `DeviceError`."""
     environment = os.environ | {EMULATED: f"QEMU {board.core}", "TVM_USE_RUNTIME_LIB": "1"}
-    with loopback_server(str(board.python), environment) as address:
-        yield address
+    with tempfile.TemporaryDirectory(prefix="edgetvm-board-") as own:
+        (Path(own) / "edgetvm").symlink_to(Path(__file__).parents[2])
+        environment[OWN_PACKAGES] = own
+        with loopback_server(str(board.python), environment) as address:
+            yield address
 
 
 def _unpack_packages(board: Emulated, folder: Path, root: Path) -> None:
@@ -160,16 +169,18 @@ def _unpack_packages(board: Emulated, folder: Path, root: Path) -> None:
 
 
 def _install_wheels(board: Emulated, root: Path, site: Path) -> None:
-    """Install what edgetvm needs on a board, and this edgetvm itself."""
-    wanted = [one for one in requires("edgetvm") or [] if "extra ==" not in one]
+    """Install what edgetvm needs on a board."""
     platforms = [f"--platform={name}" for name in board.platforms]
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
         *("--only-binary=:all:", *platforms, f"--python-version={_python(root)}"),
-        *("--target", str(site), *wanted),
+        *("--target", str(site), *_requirements()),
     ]
     _run(command, f"pip cannot install edgetvm's packages for {board.arch}")
-    (site / "edgetvm").symlink_to(Path(__file__).parents[2])
+
+
+def _requirements() -> list[str]:
+    return [one for one in requires("edgetvm") or [] if "extra ==" not in one]
 
 
 def _set_up_opencl(board: Emulated, root: Path, folder: Path) -> None:
@@ -207,7 +218,8 @@ def _write_python(board: Emulated, root: Path, folder: Path) -> None:
     python = folder / "python"
     python.write_text(
         "#!/bin/sh\n"
-        f'export PYTHONHOME="{final}/{USERLAND}/usr" PYTHONPATH="{final}/site"\n'
+        f'export PYTHONHOME="{final}/{USERLAND}/usr"\n'
+        f'export PYTHONPATH="${OWN_PACKAGES}:{final}/site"\n'
         f'export OCL_ICD_VENDORS="{final}/{VENDORS}" PATH="{final}/{PROGRAMS}:$PATH"\n'
         f'exec {board.emulator} -cpu {board.core} -L "{final}/{USERLAND}" '
         f'-0 "{final}/python" "{interpreter}" "$@"\n'
