@@ -13,6 +13,17 @@ from rich.console import Console
 
 from edgetvm.errors import INTERRUPTED_EXIT_CODE, EdgetvmError, UsageError
 
+_HOST_PACKAGES = (
+    "jinja2",
+    "llvm",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "torch",
+    "xgboost",
+    "ziglang",
+)
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
 # Results go to standard output, progress and everything else to standard error.
@@ -78,10 +89,10 @@ def require_host_packages() -> None:
     UsageError
         One is missing: this is a board's installation, which serves but does not compile.
     """
-    for package in ("llvm", "onnx", "onnxruntime", "torch", "xgboost", "ziglang"):
+    for package in _HOST_PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise UsageError(
-                f"The package {package} is not installed, which compiling needs: "
+                f"The package {package} is not installed, which this needs: "
                 "pip install 'edgetvm[host]'."
             )
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from edgetvm.paper.comparison import Comparison
 from edgetvm.paper.table import NOTHING, Row, figure_rows, latency_rows, ratio_rows
 
-_LATENCY = (
+LATENCY_COLUMNS = (
     "Model",
     "Estimate",
     "At build",
@@ -19,7 +19,7 @@ _LATENCY = (
     "Relative error",
     "Tuned tasks",
 )
-_FIGURES = (
+FIGURE_COLUMNS = (
     "Model",
     "Latency",
     "Device",
@@ -32,7 +32,7 @@ _FIGURES = (
     "Parameters",
     "Multiply-adds",
 )
-_RATIOS = (
+RATIO_COLUMNS = (
     "Models",
     "Our latency ratio",
     "Published ratio",
@@ -56,14 +56,17 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             row for row in latencies if (row["Target"], row["Device"], row["Threads"]) == device
         ]
         title = "Latency on {1} ({0}), threads: {2}; median and its 95 % interval".format(*device)
-        print_table(console, title, rows, _LATENCY)
+        print_table(console, title, rows, LATENCY_COLUMNS)
         references = {row["Reference runtime"] for row in rows} - {NOTHING}
         if references:
             console.print(f"Reference: {', '.join(sorted(references))}\n")
     figures = figure_rows(comparison)
-    print_table(console, "The papers' figures, each on its own device", figures, _FIGURES)
+    print_table(console, "The papers' figures, each on its own device", figures, FIGURE_COLUMNS)
     print_table(
-        console, "Ratios between models, ours and the papers'", ratio_rows(comparison), _RATIOS
+        console,
+        "Ratios between models, ours and the papers'",
+        ratio_rows(comparison),
+        RATIO_COLUMNS,
     )
 
 

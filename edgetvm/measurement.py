@@ -185,9 +185,12 @@ def write_run(run: Run, bundle: Path) -> Path:
     return path
 
 
+def list_runs(bundle: Path) -> list[Run]:
+    """Return all runs of `bundle`, the oldest first."""
+    runs = [read_json(path, Run) for path in (bundle / "runs").glob("*.json")]
+    return sorted(runs, key=lambda run: run.measured_at)
+
+
 def latest_run(bundle: Path) -> Run | None:
     """Return the newest run of `bundle`, None if it was never deployed."""
-    paths = list((bundle / "runs").glob("*.json"))
-    if not paths:
-        return None
-    return max((read_json(path, Run) for path in paths), key=lambda run: run.measured_at)
+    return max(list_runs(bundle), key=lambda run: run.measured_at, default=None)

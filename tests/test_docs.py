@@ -14,6 +14,7 @@ from edgetvm.deploy import deploy
 from edgetvm.models.__main__ import models
 from edgetvm.profile import profile
 from edgetvm.records.__main__ import records
+from edgetvm.report import report
 from edgetvm.runtime import runtime
 from edgetvm.serve import serve
 from edgetvm.tune import tune
@@ -37,6 +38,7 @@ COMMANDS = {
         models,
         records,
         profile,
+        report,
     )
 }
 COMMAND_LINES = sorted(
