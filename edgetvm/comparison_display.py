@@ -6,7 +6,15 @@ from rich.console import Console
 from rich.table import Table
 
 from edgetvm.paper.comparison import Comparison
-from edgetvm.paper.table import NOTHING, Row, figure_rows, latency_rows, ratio_rows
+from edgetvm.paper.table import (
+    NOTHING,
+    Row,
+    board_rows,
+    claim_rows,
+    figure_rows,
+    latency_rows,
+    ratio_rows,
+)
 
 LATENCY_COLUMNS = (
     "Model",
@@ -22,15 +30,18 @@ LATENCY_COLUMNS = (
 FIGURE_COLUMNS = (
     "Model",
     "Latency",
+    "Our latency",
     "Device",
-    "Other device",
+    "Beside ours",
     "Paper",
     "Where",
     "Top-1",
     "COCO mAP",
     "mIoU",
     "Parameters",
+    "Our parameters",
     "Multiply-adds",
+    "Our multiply-adds",
 )
 RATIO_COLUMNS = (
     "Models",
@@ -41,10 +52,13 @@ RATIO_COLUMNS = (
     "Where",
     "Paper's device",
 )
+_CLAIMS = ("Claim", "Networks", "Ratio of", "Published", "Ours", "Outcome", "Why", "Doubts")
+_UNANSWERED = ("Claim", "Outcome", "Why")
+_BOARDS = ("Model", "Latency", "Our latency", "Device", "Beside ours", "Threads", "Runtime")
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """Print our latencies, the papers' figures of the same networks, and the ratios of both.
+    """Print our latencies beside the papers' figures, ratios and claims, and boards' latencies.
 
     All columns are in the other formats of ``python -m edgetvm.compare``.
     """
@@ -67,6 +81,17 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         "Ratios between models, ours and the papers'",
         ratio_rows(comparison),
         RATIO_COLUMNS,
+    )
+    claims = claim_rows(comparison)
+    answered = [row for row in claims if row["Ours"] != NOTHING]
+    print_table(console, "What the papers claim, and whether it holds here", answered, _CLAIMS)
+    unanswered = [row for row in claims if row["Ours"] == NOTHING]
+    print_table(console, "Claims without an answer here", unanswered, _UNANSWERED)
+    print_table(
+        console,
+        "Published latencies of boards, with as many threads as ours",
+        board_rows(comparison),
+        _BOARDS,
     )
 
 

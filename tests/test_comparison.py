@@ -10,6 +10,7 @@ import pytest
 from edgetvm.errors import UsageError
 from edgetvm.measurement import Measurement, Run
 from edgetvm.paper.comparison import Comparison, PairComparison, compare
+from edgetvm.paper.evidence import NetworkEvidence
 from edgetvm.paper.figures import Figure, Paper, load_papers
 from edgetvm.paper.table import figure_rows, latency_rows, ratio_rows, to_csv, to_markdown
 from tests.planted import STATE, device_info
@@ -77,19 +78,19 @@ def test_medians_and_speedup_of_a_run_carry_intervals():
 def test_figures_with_a_latency_come_first_and_are_marked_as_of_another_device():
     [one] = compare([make_run("mobilenet_v2")], PAPERS).models
     first = one.published[0]
-    assert (first.figure.where, first.figure.latency_ms, first.other_device) == (
+    assert (first.figure.where, first.figure.latency_ms, first.match) == (
         "Table 4",
         75,
-        True,
+        "other device",
     )
     last = one.published[-1]
-    assert (last.figure.latency_ms, last.other_device) == (None, None)
+    assert (last.figure.latency_ms, last.match) == (None, None)
 
 
-def test_figure_of_our_own_device_is_not_marked():
+def test_figure_of_our_own_cpu_is_of_the_same_core():
     papers = [paper("1", figure("net", latency_ms=5, device=CPU))]
     [one] = compare([make_run("net")], papers).models
-    assert one.published[0].other_device is False
+    assert one.published[0].match == "same core"
 
 
 def test_pair_has_the_ratio_of_one_table_and_one_device():
@@ -208,9 +209,30 @@ def test_latency_row_reads_in_milliseconds():
 
 def test_figure_rows_keep_the_printed_digits_and_mark_the_other_device():
     rows = figure_rows(compare([make_run("mobilenet_v2"), make_run("squeezenet")], PAPERS))
-    assert (rows[0]["Latency"], rows[0]["Other device"]) == ("75 ms", "yes")
+    assert (rows[0]["Latency"], rows[0]["Beside ours"]) == ("75 ms", "other device")
+    assert rows[0]["Our latency"].startswith("10.0 ms (")
     assert rows[0]["Where"] == "Table 4"
-    assert (rows[-1]["Latency"], rows[-1]["Other device"]) == ("-", "-")
+    assert (rows[-1]["Latency"], rows[-1]["Beside ours"]) == ("-", "-")
+    assert (rows[-1]["Our latency"], rows[-1]["Our device"]) == ("-", "-")
+
+
+def test_figures_have_our_counts_beside_theirs_where_a_bundle_counted():
+    network = NetworkEvidence(
+        model="mobilenet_v2", parameters=3_504_872, multiply_adds=300_774_272, library_bytes=1
+    )
+    runs = [make_run("mobilenet_v2"), make_run("squeezenet")]
+    rows = figure_rows(compare(runs, PAPERS, {("planted", "mobilenet_v2"): network}))
+    assert (rows[0]["Parameters"], rows[0]["Our parameters"]) == ("3.4 M", "3.50 M")
+    assert (rows[0]["Multiply-adds"], rows[0]["Our multiply-adds"]) == ("300 M", "300.8 M")
+    assert rows[-1]["Our parameters"] == "-"
+
+
+def test_settings_share_the_figures_that_have_no_latency():
+    runs = [make_run("mobilenet_v2"), make_run("mobilenet_v2", threads=2)]
+    rows = figure_rows(compare(runs, PAPERS))
+    untimed = [row for row in rows if row["Latency"] == "-"]
+    assert len(untimed) == len({tuple(row.items()) for row in untimed})
+    assert {row["Our threads"] for row in rows if row["Where"] == "Table 4"} == {"1", "2"}
 
 
 def test_same_rows_go_to_markdown_and_csv():

@@ -14,7 +14,7 @@ from edgetvm.models.layers import (
     SqueezeExcite,
     make_divisible,
 )
-from edgetvm.models.mobilenet_v3_table import Block, Size, Variant
+from edgetvm.models.mobilenet_v3_table import Block, Hardswish, Size, Variant
 
 
 def features(variant: Variant) -> nn.Sequential:
@@ -44,7 +44,7 @@ class MobileNetV3(nn.Module):
     ----------
     num_classes : length of the output, the logits.
     padding, norm_eps : see :class:`Convention`.
-    size, width_multiplier, minimalistic, hardswish, width_rule, scaled_stem : see
+    size, width_multiplier, minimalistic, hardswish, hardswish_from, width_rule, scaled_stem : see
         :class:`Variant`.
 
     Raises
@@ -62,7 +62,8 @@ class MobileNetV3(nn.Module):
         padding: Padding = "symmetric",
         norm_eps: float = 1e-3,
         minimalistic: bool = False,
-        hardswish: Literal["fused", "naive"] = "fused",
+        hardswish: Hardswish = "fused",
+        hardswish_from: int | None = None,
         width_rule: Literal["paper", "torchvision"] = "paper",
         scaled_stem: bool = True,
     ) -> None:
@@ -73,6 +74,7 @@ class MobileNetV3(nn.Module):
             Convention(padding, norm_eps),
             minimalistic=minimalistic,
             hardswish=hardswish,
+            hardswish_from=hardswish_from,
             width_rule=width_rule,
             scaled_stem=scaled_stem,
         )
@@ -139,7 +141,12 @@ class NaiveHardswish(nn.Module):
 
 
 def _hardswish(variant: Variant) -> Activation:
-    return NaiveHardswish if variant.hardswish == "naive" else nn.Hardswish
+    kinds: dict[str, Activation] = {
+        "fused": nn.Hardswish,
+        "naive": NaiveHardswish,
+        "none": nn.ReLU,
+    }
+    return kinds[variant.hardswish]
 
 
 def _outer_activation(variant: Variant) -> Activation:

@@ -8,12 +8,13 @@ from edgetvm.models.layers import Convention, make_divisible
 
 Size = Literal["large", "small"]
 Tail = Literal["full", "segmentation", "detection"]
+Hardswish = Literal["fused", "naive", "none"]
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "size": ("large", "small"),
     "output_stride": (32, 16),
     "tail": ("full", "segmentation", "detection"),
-    "hardswish": ("fused", "naive"),
+    "hardswish": ("fused", "naive", "none"),
     "width_rule": ("paper", "torchvision"),
     "dilated_from": ("after", "first"),
 }
@@ -104,7 +105,9 @@ class Variant:
         channels, as ``segmentation`` (Table 7) or as ``detection`` (Table 6), which keeps the
         first expansion, since SSD reads it.
     minimalistic : without squeeze-and-excite, h-swish and 5x5, as the authors' code offers.
-    hardswish : ``fused``, one operator, or ``naive``, spelt out (Table 5).
+    hardswish : ``fused``, one operator; ``naive``, spelt out; ``none``, ReLU instead (Table 5).
+    hardswish_from : output channels of the first bottleneck with h-swish, as Table 5 varies it;
+        None as Tables 1 and 2 have it. The layers around the bottlenecks keep theirs.
     width_rule : ``paper``: expansions are multiples of the scaled input, and the classifier's
         hidden layer does not shrink; or ``torchvision``: both scale like all others.
     dilated_from : with an output stride of 16, dilate by 2 the two bottlenecks ``after`` the
@@ -125,7 +128,8 @@ class Variant:
     output_stride: int = 32
     tail: Tail = "full"
     minimalistic: bool = False
-    hardswish: Literal["fused", "naive"] = "fused"
+    hardswish: Hardswish = "fused"
+    hardswish_from: int | None = None
     width_rule: Literal["paper", "torchvision"] = "paper"
     dilated_from: Literal["after", "first"] = "after"
     scaled_stem: bool = True
@@ -196,9 +200,14 @@ class Variant:
             stride=stride,
             dilation=2 if dilates and (place > 0 or like_torchvision) else 1,
             squeezes=row.squeezes and not self.minimalistic,
-            hardswish=row.hardswish and not self.minimalistic,
+            hardswish=self._has_hardswish(row) and not self.minimalistic,
             has_identity=compared == 1 and channels == out_channels,
         )
+
+    def _has_hardswish(self, row: _Row) -> bool:
+        if self.hardswish_from is None:
+            return row.hardswish
+        return row.out >= self.hardswish_from
 
     def _rows(self) -> tuple[_Row, ...]:
         rows = _ROWS[self.size]

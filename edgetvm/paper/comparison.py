@@ -4,14 +4,18 @@ Two latencies are divided by one another only if both are ours, from one device,
 one paper's, from one table and one device. Ours and a paper's stand side by side and no more.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations, groupby
 
 import msgspec
 
 from edgetvm.errors import UsageError
 from edgetvm.measurement import Run
+from edgetvm.paper.boards import BoardComparison
+from edgetvm.paper.claim_check import RatioCheck
+from edgetvm.paper.devices import Match, match_device
 from edgetvm.paper.estimate import Estimate, estimate_median, estimate_ratio
+from edgetvm.paper.evidence import NetworkEvidence, newest_runs, setting
 from edgetvm.paper.figures import Figure, Paper, figures_of
 from edgetvm.paper.published_ratio import PublishedRatio, published_ratios
 
@@ -25,12 +29,12 @@ class PublishedFigure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     Attributes
     ----------
     paper : its citation.
-    other_device : whether its latency is from another device than ours; None without latency.
+    match : how near its latency's device is to ours; None without latency.
     """
 
     paper: str
     figure: Figure
-    other_device: bool | None
+    match: Match | None
 
 
 class ModelComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,6 +47,7 @@ class ModelComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     reference : latency of the reference network on the same machine; None on another.
     reference_runtime : what ran the reference, with its threads; empty without one.
     speedup : untuned over tuned; above 1, tuning gained.
+    parameters, multiply_adds : as our bundle counts them; None if it was not asked.
     estimate_s, at_build_s, relative_error : see :class:`edgetvm.measurement.Run`.
     published : figures with a latency first, then those with accuracy and counts only.
     """
@@ -62,6 +67,8 @@ class ModelComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     at_build_s: float | None
     tuned_tasks: int
     tasks: int
+    parameters: int | None
+    multiply_adds: int | None
     published: tuple[PublishedFigure, ...]
 
 
@@ -85,45 +92,53 @@ class PairComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Our runs and every pair of them beside the papers, in a stable order."""
+    """Our runs and every pair of them beside the papers, in a stable order.
+
+    Attributes
+    ----------
+    claims : what the papers claim, a number each, and whether it holds here.
+    boards : our latencies beside those that others published of boards.
+    """
 
     models: tuple[ModelComparison, ...]
     pairs: tuple[PairComparison, ...]
+    claims: tuple[RatioCheck, ...] = ()
+    boards: tuple[BoardComparison, ...] = ()
 
 
-def compare(runs: Sequence[Run], papers: Sequence[Paper]) -> Comparison:
-    """Put `runs` beside the figures of `papers`.
+def compare(
+    runs: Sequence[Run],
+    papers: Sequence[Paper],
+    networks: Mapping[tuple[str, str], NetworkEvidence] | None = None,
+) -> Comparison:
+    """Put `runs` beside the figures of `papers`; claims and boards are left to `gather`.
 
     Of several runs of one network in one setting (target, CPU, threads) the newest counts.
     Pairs are made within a setting only. A run on an emulated device has no place here.
+
+    Parameters
+    ----------
+    networks : by target and model, for their own counts; None without.
 
     Raises
     ------
     UsageError
         A run has fewer than `MIN_SAMPLES` samples, so that no interval can be given.
     """
-    newest = _newest(run for run in runs if not run.device.emulated)
+    newest = newest_runs(runs)
+    counted = networks or {}
     for run in newest:
         _require_samples(run)
     return Comparison(
-        models=tuple(_compare_model(run, papers) for run in newest),
+        models=tuple(
+            _compare_model(run, papers, counted.get((run.target, run.model))) for run in newest
+        ),
         pairs=tuple(
             _compare_pair(first, second, papers)
-            for _, group in groupby(newest, key=_setting)
+            for _, group in groupby(newest, key=setting)
             for first, second in combinations(group, 2)
         ),
     )
-
-
-def _setting(run: Run) -> tuple[str, str, int]:
-    # Not the host's name: in containers it changes from one start to the next.
-    return (run.target, run.device.processor, run.tuned.threads)
-
-
-def _newest(runs: Iterable[Run]) -> list[Run]:
-    by_time = sorted(runs, key=lambda run: run.measured_at)
-    newest = {(_setting(run), run.model): run for run in by_time}
-    return [newest[key] for key in sorted(newest)]
 
 
 def _require_samples(run: Run) -> None:
@@ -135,7 +150,9 @@ def _require_samples(run: Run) -> None:
             )
 
 
-def _compare_model(run: Run, papers: Sequence[Paper]) -> ModelComparison:
+def _compare_model(
+    run: Run, papers: Sequence[Paper], network: NetworkEvidence | None
+) -> ModelComparison:
     reference = run.reference
     return ModelComparison(
         model=run.model,
@@ -153,6 +170,8 @@ def _compare_model(run: Run, papers: Sequence[Paper]) -> ModelComparison:
         at_build_s=run.at_build_s,
         tuned_tasks=run.tuned_tasks,
         tasks=run.tasks,
+        parameters=network.parameters if network else None,
+        multiply_adds=network.multiply_adds if network else None,
         published=_published_figures(run, papers),
     )
 
@@ -160,16 +179,13 @@ def _compare_model(run: Run, papers: Sequence[Paper]) -> ModelComparison:
 def _published_figures(run: Run, papers: Sequence[Paper]) -> tuple[PublishedFigure, ...]:
     beside = [
         PublishedFigure(
-            paper=paper.citation, figure=figure, other_device=_is_other_device(figure, run)
+            paper=paper.citation,
+            figure=figure,
+            match=None if figure.device is None else match_device(figure.device, run),
         )
         for paper, figure in figures_of(run.model, papers)
     ]
     return tuple(sorted(beside, key=lambda one: one.figure.latency_ms is None))
-
-
-def _is_other_device(figure: Figure, run: Run) -> bool | None:
-    # A paper names a phone, a kernel its CPU. Unless the two agree to the letter, it is another.
-    return None if figure.device is None else figure.device != run.device.processor
 
 
 def _compare_pair(first: Run, second: Run, papers: Sequence[Paper]) -> PairComparison:

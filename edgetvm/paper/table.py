@@ -4,6 +4,9 @@ import csv
 import io
 from collections.abc import Sequence
 
+from edgetvm.paper.boards import BoardComparison
+from edgetvm.paper.claim_check import RatioCheck
+from edgetvm.paper.claims import ClaimedRatio
 from edgetvm.paper.comparison import Comparison, ModelComparison, PairComparison, PublishedFigure
 from edgetvm.paper.estimate import Estimate
 from edgetvm.paper.published_ratio import PublishedRatio
@@ -23,7 +26,7 @@ def latency_rows(comparison: Comparison) -> list[Row]:
 
 def figure_rows(comparison: Comparison) -> list[Row]:
     """Return a row a published figure of each network that was run."""
-    # Runs of one network on several devices share its figures, but not what is another device.
+    # Runs of one network in several settings share the figures that have no latency.
     rows = [_figure_row(one, beside) for one in comparison.models for beside in one.published]
     return list({tuple(row.items()): row for row in rows}.values())
 
@@ -35,6 +38,16 @@ def ratio_rows(comparison: Comparison) -> list[Row]:
         for pair in comparison.pairs
         for ratio in pair.published or (None,)
     ]
+
+
+def claim_rows(comparison: Comparison) -> list[Row]:
+    """Return a row a number that a paper claims, target and device."""
+    return [_claim_row(one) for one in comparison.claims]
+
+
+def board_rows(comparison: Comparison) -> list[Row]:
+    """Return a row a published latency of a board beside ours, the nearest devices first."""
+    return [_board_row(one) for one in comparison.boards]
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
@@ -76,14 +89,18 @@ def _latency_row(one: ModelComparison) -> Row:
 
 def _figure_row(one: ModelComparison, beside: PublishedFigure) -> Row:
     figure = beside.figure
+    is_timed = figure.latency_ms is not None
     return {
         "Model": one.model,
         "Paper": beside.paper,
         "Where": figure.where,
         "Latency": _as_printed(figure.latency_ms, " ms"),
+        "Our latency": _latency(one.tuned) if is_timed else NOTHING,
         "Device": figure.device or NOTHING,
-        "Other device": _yes_or_no(beside.other_device),
+        "Beside ours": beside.match or NOTHING,
+        "Our device": f"{one.device} ({one.target})" if is_timed else NOTHING,
         "Threads": _as_printed(figure.threads),
+        "Our threads": str(one.threads) if is_timed else NOTHING,
         "Runtime": figure.runtime or NOTHING,
         "Precision": figure.precision,
         "Resolution": _as_printed(figure.input_resolution),
@@ -91,11 +108,64 @@ def _figure_row(one: ModelComparison, beside: PublishedFigure) -> Row:
         "COCO mAP": _as_printed(figure.coco_map, " %"),
         "mIoU": _as_printed(figure.miou, " %"),
         "Parameters": _as_printed(figure.params_m, " M"),
+        "Our parameters": _millions(one.parameters, 2),
         "Multiply-adds": _as_printed(figure.madds_m, " M"),
+        "Our multiply-adds": _millions(one.multiply_adds, 1),
         "Operations": _as_printed(figure.flop_m, " M"),
         "Source": figure.source,
         "Note": figure.note or NOTHING,
         "Our count differs": figure.deviation or NOTHING,
+    }
+
+
+def _claim_row(one: RatioCheck) -> Row:
+    ratio = one.ratio
+    bound = "" if ratio.expects == "about" else f"{ratio.expects} "
+    return {
+        "Claim": one.claim,
+        "Paper": one.paper,
+        "Says": one.says,
+        "Where": one.where,
+        "Ratio of": ratio.quantity,
+        "Networks": " / ".join(ratio.models),
+        "Published": f"{bound}{ratio.published:.3g}",
+        "Ours": _ratio(one.ours) if one.ours else NOTHING,
+        "Outcome": one.outcome,
+        "Beside ours": one.match or NOTHING,
+        "Paper's device": _published_setting(ratio),
+        "Our device": _our_setting(one),
+        "Why": " ".join(filter(None, (one.remark, ratio.note))) or NOTHING,
+        "Doubts": "; ".join(one.doubts) or NOTHING,
+    }
+
+
+def _published_setting(ratio: ClaimedRatio) -> str:
+    if ratio.device is None:
+        return NOTHING
+    return ratio.device if ratio.threads is None else f"{ratio.device}, threads: {ratio.threads}"
+
+
+def _our_setting(one: RatioCheck) -> str:
+    if one.device is None:
+        return one.target or NOTHING
+    return f"{one.device} ({one.target}), threads: {one.threads}"
+
+
+def _board_row(one: BoardComparison) -> Row:
+    published = one.published
+    return {
+        "Model": published.model,
+        "Latency": _as_printed(published.latency_ms, " ms"),
+        "Our latency": _latency(one.ours),
+        "Device": published.device,
+        "Beside ours": one.match,
+        "Our device": f"{one.device} ({one.target})",
+        "Threads": _as_printed(published.threads),
+        "Runtime": f"{published.runtime} {published.version}".strip(),
+        "Precision": published.precision,
+        "Resolution": str(published.input_resolution),
+        "Printed as": published.printed_as,
+        "Source": published.source,
     }
 
 
@@ -133,6 +203,8 @@ def _latency(estimate: Estimate) -> str:
 
 
 def _ratio(estimate: Estimate) -> str:
+    if estimate.low == estimate.high:  # counted, not measured
+        return f"{estimate.value:.2f}"
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
@@ -143,8 +215,8 @@ def _as_printed(value: float | str | None, unit: str = "") -> str:
     return value if isinstance(value, str) else f"{value:.10g}{unit}"
 
 
-def _yes_or_no(value: bool | None) -> str:
-    return NOTHING if value is None else "yes" if value else "no"
+def _millions(count: int | None, digits: int) -> str:
+    return NOTHING if count is None else f"{count / 1e6:,.{digits}f} M"
 
 
 def _markdown_cell(cell: str) -> str:

@@ -208,6 +208,25 @@ def test_naive_and_fused_hardswish_agree() -> None:
     torch.testing.assert_close(NaiveHardswish()(values), nn.functional.hardswish(values))
 
 
+@pytest.mark.parametrize(
+    ("options", "hardswishes"),
+    [
+        ({"hardswish_from": 16}, 1 + 14 + 15 + 2),  # the first bottleneck does not expand
+        ({"hardswish_from": 80}, 1 + 2 * 9 + 2),  # as in Table 1
+        ({"hardswish_from": 112}, 1 + 2 * 5 + 2),
+        ({"hardswish": "none"}, 0),
+        ({"hardswish": "none", "hardswish_from": 16}, 0),
+    ],
+)
+def test_table_5_varies_where_hardswish_is(options: dict[str, Any], hardswishes: int) -> None:
+    build = partial(MobileNetV3, "large", **options)
+    with torch.device("meta"):
+        kinds = [type(module) for module in build().modules()]
+    assert kinds.count(nn.Hardswish) == hardswishes
+    assert state_shapes(build) == state_shapes(partial(MobileNetV3, "large"))
+    assert million_multiply_adds(build, 224) == pytest.approx(216.6, abs=0.05)
+
+
 def test_the_convention_reaches_all_layers() -> None:
     with torch.device("meta"):
         network = MobileNetV3(padding="same", norm_eps=0.25)
@@ -229,7 +248,7 @@ def test_the_output_has_one_value_a_class() -> None:
         ({"width_multiplier": 0}, "width_multiplier 0 must be positive"),
         ({"output_stride": 8}, "output_stride must be 32 or 16, not 8"),
         ({"tail": "short"}, "tail must be 'full' or .*not 'short'"),
-        ({"hardswish": "slow"}, "hardswish must be 'fused' or 'naive', not 'slow'"),
+        ({"hardswish": "slow"}, "hardswish must be 'fused' or 'naive' or 'none', not 'slow'"),
         ({"width_rule": "timm"}, "width_rule must be 'paper' or 'torchvision', not 'timm'"),
         ({"dilated_from": "last"}, "dilated_from must be 'after' or 'first', not 'last'"),
     ],
