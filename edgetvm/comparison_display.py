@@ -52,9 +52,9 @@ RATIO_COLUMNS = (
     "Where",
     "Paper's device",
 )
-_CLAIMS = ("Claim", "Networks", "Ratio of", "Published", "Ours", "Outcome", "Why", "Doubts")
-_UNANSWERED = ("Claim", "Outcome", "Why")
-_BOARDS = ("Model", "Latency", "Our latency", "Device", "Beside ours", "Threads", "Runtime")
+CLAIM_COLUMNS = ("Claim", "Networks", "Ratio of", "Published", "Ours", "Outcome", "Why", "Doubts")
+UNANSWERED_COLUMNS = ("Claim", "Outcome", "Why")
+BOARD_COLUMNS = ("Model", "Latency", "Our latency", "Device", "Beside ours", "Threads", "Runtime")
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
@@ -84,14 +84,16 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     )
     claims = claim_rows(comparison)
     answered = [row for row in claims if row["Ours"] != NOTHING]
-    print_table(console, "What the papers claim, and whether it holds here", answered, _CLAIMS)
+    print_table(
+        console, "What the papers claim, and whether it holds here", answered, CLAIM_COLUMNS
+    )
     unanswered = [row for row in claims if row["Ours"] == NOTHING]
-    print_table(console, "Claims without an answer here", unanswered, _UNANSWERED)
+    print_table(console, "Claims without an answer here", unanswered, UNANSWERED_COLUMNS)
     print_table(
         console,
         "Published latencies of boards, with as many threads as ours",
         board_rows(comparison),
-        _BOARDS,
+        BOARD_COLUMNS,
     )
 
 

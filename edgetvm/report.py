@@ -7,15 +7,14 @@ import click
 
 from edgetvm import __version__
 from edgetvm.cli import notes, require_host_packages, results, run_command
-from edgetvm.compare import compare_latest
 from edgetvm.errors import UsageError
 from edgetvm.files import replacing
 from edgetvm.paper.figures import load_papers
+from edgetvm.paper.gathering import gather
 from edgetvm.paths import find_data_folders
 from edgetvm.reporting.document import Report
-from edgetvm.reporting.evidence import gather
 from edgetvm.reporting.formats import as_csv, as_json, as_markdown, as_text
-from edgetvm.reporting.sections import make_report
+from edgetvm.reporting.material import gather_material
 
 
 @click.command()
@@ -32,9 +31,9 @@ from edgetvm.reporting.sections import make_report
     default="html",
     show_default=True,
 )
-@click.option("--json", is_flag=True, help="The same as --format json.")
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @click.version_option(__version__)
-def report(target: str | None, output: Path | None, form: str, json: bool) -> None:
+def report(target: str | None, output: Path | None, form: str) -> None:
     """Put all that was measured and published on one page.
 
     The page is one file that needs no server and asks for nothing from elsewhere. The other formats
@@ -46,13 +45,15 @@ def report(target: str | None, output: Path | None, form: str, json: bool) -> No
       python -m edgetvm.report --target rasp4b --format markdown --output rasp4b.md
     """
     require_host_packages()
-    form = "json" if json else form
+    from edgetvm.reporting.sections import make_report  # loads Matplotlib, which a board lacks
+
     if output is None and form == "html":
         output = Path("report.html")
     if output is not None:
         _require_place(output)
-    evidence = gather(compare_latest(target), load_papers(), find_data_folders())
-    text = _written(make_report(evidence), form)
+    folders = find_data_folders()
+    material = gather_material(gather(folders, target), load_papers(), folders)
+    text = _written(make_report(material), form)
     if output is None:
         click.echo(text, nl=False)
         return

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -15,19 +18,20 @@ from edgetvm.errors import UsageError
 from edgetvm.layer_profile import write_profile
 from edgetvm.manifest import METASCHEDULE
 from edgetvm.paper.figures import load_papers
+from edgetvm.paper.gathering import gather
 from edgetvm.paths import DataFolders
 from edgetvm.records.line import parse_line
 from edgetvm.report import report
 from edgetvm.reporting.accuracy import Point, pareto_front, published_points, published_top1
 from edgetvm.reporting.build_sections import layers, reproduction, tuning
 from edgetvm.reporting.document import Section
-from edgetvm.reporting.evidence import Evidence, gather
 from edgetvm.reporting.formats import as_csv, as_json, as_markdown, as_text
+from edgetvm.reporting.material import Material, gather_material
 from edgetvm.reporting.measured_sections import device_states, latencies, samples, summary
-from edgetvm.reporting.published_sections import accuracy, published
+from edgetvm.reporting.published_sections import accuracy, claims, published
 from edgetvm.reporting.sections import make_report
 from edgetvm.reporting.tuning_curve import tuning_curve
-from tests.conftest import Invoke
+from tests.conftest import ROOT, Invoke
 from tests.planted_bundle import COMMIT, plant_bundle, plant_records, task
 from tests.planted_records import line
 from tests.test_comparison import figure, make_run, measurement, paper
@@ -37,10 +41,8 @@ from tests.test_profile import layer, planted
 BUSY = {"others_busy": 1.9}
 
 
-def evidence_of(folders: DataFolders) -> Evidence:
-    from edgetvm.compare import compare_latest
-
-    return gather(compare_latest(None), load_papers(), folders)
+def material_of(folders: DataFolders) -> Material:
+    return gather_material(gather(folders), load_papers(), folders)
 
 
 def text_of(section: Section) -> str:
@@ -123,7 +125,7 @@ class TestSections:
     ) -> None:
         plant_bundle(project, make_run("mobilenet_v2"))
         plant_bundle(project, make_run("squeezenet", measured_at="2025-01-03T00:00:00Z", **BUSY))
-        text = text_of(summary(evidence_of(project)))
+        text = text_of(summary(material_of(project)))
         assert (
             "2 networks on Planted CPU (planted), threads: 1, measured from 2025-01-01 to" in text
         )
@@ -134,7 +136,7 @@ class TestSections:
         plant_bundle(project, make_run("mobilenet_v2", **BUSY))
         alone = make_run("squeezenet")
         plant_bundle(project, msgspec.structs.replace(alone, reference=None))
-        rows = rows_of(latencies(evidence_of(project)))
+        rows = rows_of(latencies(material_of(project)))
         assert rows["mobilenet_v2"]["Tuned"].startswith("10.0 ms (")
         assert rows["mobilenet_v2"]["Reference is"].startswith("noisy: other programs")
         assert (rows["squeezenet"]["Tuned is"], rows["squeezenet"]["Reference is"]) == (
@@ -147,25 +149,25 @@ class TestSections:
         plant_bundle(project, run)
         tuned = measurement(0.006, threads=2)
         plant_bundle(project, msgspec.structs.replace(run, target="planted_2", tuned=tuned))
-        evidence = evidence_of(project)
-        titles = [table.title for table in latencies(evidence).tables]
+        material = material_of(project)
+        titles = [table.title for table in latencies(material).tables]
         assert titles == [
             "Latency on Planted CPU (planted), threads: 1",
             "Latency on Planted CPU (planted_2), threads: 2",
         ]
-        assert len({plot.title for plot in samples(evidence).plots}) == 2
+        assert len({plot.title for plot in samples(material).plots}) == 2
 
     def test_samples_are_described_for_those_who_do_not_see_them(
         self, project: DataFolders
     ) -> None:
         plant_bundle(project, make_run("mobilenet_v2"))
-        (plot,) = samples(evidence_of(project)).plots
+        (plot,) = samples(material_of(project)).plots
         assert plot.description.startswith("Medians: tuned 10.0 ms of 30 samples, untuned 30.0 ms")
 
     def test_accuracy_is_published_and_the_front_ours(self, project: DataFolders) -> None:
         for model, tuned_s in (("mobilenet_v2", 0.01), ("shufflenet_g3", 0.02), ("build", 0.001)):
             plant_bundle(project, make_run(model, tuned_s))
-        section = accuracy(evidence_of(project))
+        section = accuracy(material_of(project))
         rows = rows_of(section)
         assert rows["mobilenet_v2"]["Top-1"] == "72.0 %"
         assert (
@@ -185,12 +187,12 @@ class TestSections:
         self, project: DataFolders
     ) -> None:
         plant_bundle(project, make_run("build"))
-        assert len(accuracy(evidence_of(project)).plots) == 1
+        assert len(accuracy(material_of(project)).plots) == 1
 
     def test_tuning_curves_come_from_the_records(self, project: DataFolders) -> None:
         plant_bundle(project, make_run("mobilenet_v2"))
         plant_records(project, "planted", threads=1)
-        section = tuning(evidence_of(project))
+        section = tuning(material_of(project))
         (plot,) = section.plots
         assert plot.description == "The estimate falls from 7.00 ms to 4.00 ms within 5 trials."
         assert rows_of(section)["mobilenet_v2"]["Last estimate"] == "4.00 ms"
@@ -199,7 +201,7 @@ class TestSections:
         self, project: DataFolders
     ) -> None:
         plant_bundle(project, make_run("mobilenet_v2"))
-        section = tuning(evidence_of(project))
+        section = tuning(material_of(project))
         assert section.plots == ()
         assert section.notes[-1] == (
             "mobilenet_v2 has no curve, since a task has no record of AutoScheduler's: `python -m "
@@ -210,7 +212,7 @@ class TestSections:
         manifest = plant_bundle(project, make_run("mobilenet_v2"))
         bundle = project.bundles / "planted" / "mobilenet_v2"
         write_profile(profile_of("mobilenet_v2", bundle_id=manifest.bundle_id), bundle)
-        (inner,) = layers(evidence_of(project)).sections
+        (inner,) = layers(material_of(project)).sections
         assert [plot.title for plot in inner.plots] == [
             "Time of each layer of mobilenet_v2",
             "Roofline of mobilenet_v2",
@@ -224,7 +226,7 @@ class TestSections:
         write_profile(
             profile_of("mobilenet_v2", roofline=None), project.bundles / "planted" / "mobilenet_v2"
         )
-        (inner,) = layers(evidence_of(project)).sections
+        (inner,) = layers(material_of(project)).sections
         assert [plot.title for plot in inner.plots] == ["Time of each layer of mobilenet_v2"]
         assert inner.plots[0].draw() is not None
         assert "The bundle was built again since; profile it again." in inner.notes
@@ -236,7 +238,7 @@ class TestSections:
             profile_of("mobilenet_v2", layers=(above,)),
             project.bundles / "planted" / "mobilenet_v2",
         )
-        (inner,) = layers(evidence_of(project)).sections
+        (inner,) = layers(material_of(project)).sections
         assert f"Above the roofline, so that the probe is at fault: {above.name}." in inner.notes
 
     def test_a_missing_profile_or_one_of_another_setting_is_said_with_the_command(
@@ -248,7 +250,7 @@ class TestSections:
             msgspec.structs.replace(profile_of("squeezenet"), threads=2),
             project.bundles / "planted" / "squeezenet",
         )
-        section = layers(evidence_of(project))
+        section = layers(material_of(project))
         assert section.sections == ()
         assert section.notes[-1] == (
             "Not profiled: mobilenet_v2, squeezenet. Do it with `python -m edgetvm.profile "
@@ -258,9 +260,31 @@ class TestSections:
     def test_published_figures_keep_their_device(self, project: DataFolders) -> None:
         for model in ("mobilenet_v2", "mobilenet_v2_1.4"):
             plant_bundle(project, make_run(model))
-        figures, ratios = published(evidence_of(project)).tables
-        assert {row["Other device"] for row in figures.rows} == {"yes", "-"}
+        figures, ratios, _ = published(material_of(project)).tables
+        assert {row["Beside ours"] for row in figures.rows} == {"other device", "-"}
         assert "1.91" in {row["Published ratio"] for row in ratios.rows}
+
+    def test_published_latencies_of_boards_stand_beside_ours(self, project: DataFolders) -> None:
+        plant_bundle(project, make_run("mobilenet_v2"))
+        (board,) = (
+            table
+            for table in published(material_of(project)).tables
+            if table.title.startswith("Published latencies of boards")
+        )
+        assert {row["Model"] for row in board.rows} == {"mobilenet_v2"}
+
+    def test_claims_are_counted_and_the_unanswered_say_why(self, project: DataFolders) -> None:
+        for model, tuned_s in (("mobilenet_v2", 0.0075), ("mobilenet_v2_1.4", 0.0143)):
+            plant_bundle(project, make_run(model, tuned_s))
+        section = claims(material_of(project))
+        answered, unanswered = section.tables
+        assert all(row["Ours"] != "-" for row in answered.rows)
+        assert all(row["Why"] != "-" for row in unanswered.rows)
+        told = {row["Outcome"] for table in section.tables for row in table.rows}
+        assert len(answered.rows) + len(unanswered.rows) == sum(
+            int(number) for number in re.findall(r"\d+", section.notes[0])
+        )
+        assert all(outcome in section.notes[0] for outcome in told)
 
     def test_the_boards_state_is_shown_before_and_after(self, project: DataFolders) -> None:
         after = DeviceState(
@@ -272,7 +296,7 @@ class TestSections:
             available_memory_bytes=None,
         )
         plant_bundle(project, make_run("mobilenet_v2", after=after, cpus="0,1", **BUSY))
-        row = rows_of(device_states(evidence_of(project)))["mobilenet_v2"]
+        row = rows_of(device_states(material_of(project)))["mobilenet_v2"]
         assert row["Clocks"] == "1500 MHz → 600 to 1500 MHz"
         assert row["Governor"] == "performance"
         assert row["Temperature"] == "- → 71 °C"
@@ -287,7 +311,7 @@ class TestSections:
         )
         searched = msgspec.structs.replace(task(2), tuner=METASCHEDULE)
         plant_bundle(project, make_run("build"), source=source, tasks=(task(1), searched))
-        section = reproduction(evidence_of(project))
+        section = reproduction(material_of(project))
         assert section.commands[0] == f"git checkout {COMMIT}"
         assert (
             "python -m edgetvm.tune my_package.net:build --target host --threads 1 --trials 0 "
@@ -306,9 +330,9 @@ class TestSections:
         self, project: DataFolders
     ) -> None:
         plant_bundle(project, make_run("mobilenet_v2"), edgetvm_commit=f"{COMMIT}-dirty")
-        assert "git checkout" not in text_of(reproduction(evidence_of(project)))
+        assert "git checkout" not in text_of(reproduction(material_of(project)))
         plant_bundle(project, make_run("squeezenet"))
-        assert "git checkout" not in text_of(reproduction(evidence_of(project)))
+        assert "git checkout" not in text_of(reproduction(material_of(project)))
 
 
 def test_a_schedule_of_both_searches_with_a_flushed_cache_is_asked_for_so(
@@ -319,7 +343,7 @@ def test_a_schedule_of_both_searches_with_a_flushed_cache_is_asked_for_so(
     flushed = msgspec.structs.replace(LATENCY, estimate_flushed=True)
     only = msgspec.structs.replace(task(1), tuner=METASCHEDULE)
     plant_bundle(project, make_run("mobilenet_v2"), latency=flushed, tasks=(only,))
-    line = reproduction(evidence_of(project)).commands[1]
+    line = reproduction(material_of(project)).commands[1]
     assert line.endswith("--tuner metaschedule --flush-cache")
 
 
@@ -328,14 +352,14 @@ def test_an_emulators_runs_are_no_report(project: DataFolders) -> None:
     device = msgspec.structs.replace(run.device, emulated="QEMU some core")
     plant_bundle(project, msgspec.structs.replace(run, device=device))
     with pytest.raises(UsageError, match="Only emulated devices ran these bundles"):
-        evidence_of(project)
+        material_of(project)
 
 
 class TestFormats:
     def test_all_have_the_same_tables(self, project: DataFolders) -> None:
         plant_bundle(project, make_run("mobilenet_v2"))
         plant_records(project, "planted", threads=1)
-        made = make_report(evidence_of(project))
+        made = make_report(material_of(project))
         tables = [table for _, section in made.walk() for table in section.tables if table.rows]
         data = json.loads(as_json(made))
         assert data["sections"][0]["title"] == "Summary"
@@ -391,6 +415,15 @@ class TestCommand:
         refused = invoke(report)
         assert refused.exit_code == 2
         assert refused.error.startswith("No bundle was deployed yet.")
+
+    def test_it_says_what_is_missing_where_nothing_compiles(
+        self, project: DataFolders, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        code = "import sys; sys.modules['matplotlib'] = None; import edgetvm.report"
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+        monkeypatch.setattr("edgetvm.cli.importlib.util.find_spec", lambda name: None)
+        refused = invoke(report)
+        assert refused.error.startswith("The package jinja2 is not installed, which this needs")
 
     def test_a_place_that_is_none_is_refused_before_the_work(
         self, project: DataFolders, invoke: Invoke

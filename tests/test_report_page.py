@@ -1,7 +1,6 @@
 """The report's page: what it is made of, and how a real browser shows it."""
 
 import base64
-import os
 import re
 import shutil
 from collections import Counter
@@ -16,20 +15,23 @@ from matplotlib.figure import Figure
 from selenium import webdriver
 
 from edgetvm.layer_profile import write_profile
+from edgetvm.paper.figures import load_papers
+from edgetvm.paper.gathering import gather
 from edgetvm.paths import DataFolders
-from edgetvm.report import report
 from edgetvm.reporting.accuracy import Point
 from edgetvm.reporting.document import Plot, Report, Section, Table
 from edgetvm.reporting.drawing import INK, SERIES, new_axes, to_svg
+from edgetvm.reporting.material import gather_material
 from edgetvm.reporting.page import is_numeric, to_html
 from edgetvm.reporting.plots import draw_accuracy
-from tests.conftest import ROOT, Invoke
+from edgetvm.reporting.sections import make_report
+from tests.conftest import ROOT
 from tests.planted_bundle import plant_bundle, plant_records
 from tests.test_comparison import make_run
 from tests.test_profile import layer, planted
 
-ARTEFACTS = "EDGETVM_TEST_ARTEFACTS"
-"""Environment variable that names the folder of screenshots; without it build/test-artefacts."""
+ARTEFACTS = ROOT / "test-artefacts"
+"""Where screenshots are kept, to be looked at."""
 
 SECTIONS = (
     "Summary",
@@ -38,6 +40,7 @@ SECTIONS = (
     "Latency distributions",
     "Tuning",
     "Layers",
+    "Claims",
     "Published figures",
     "Board state",
     "How to reproduce",
@@ -167,15 +170,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     browser.quit()
 
 
-@pytest.fixture
-def page(project: DataFolders, invoke: Invoke) -> Path:
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report on six networks, one of them profiled."""
+    folder = tmp_path_factory.mktemp("report")
+    folders = DataFolders.below(ROOT, folder)
     for number, model in enumerate(
         ("mobilenet_v1", "mobilenet_v2", "mobilenet_v2_1.4", "squeezenet", "shufflenet_g3", "build")
     ):
         busy = 1.9 if model == "squeezenet" else 0.0
-        plant_bundle(project, make_run(model, 0.004 + 0.003 * number, others_busy=busy))
-    plant_records(project, "planted", threads=1)
+        plant_bundle(folders, make_run(model, 0.004 + 0.003 * number, others_busy=busy))
+    plant_records(folders, "planted", threads=1)
     layers = (
         *(layer(1e-4 * n, flop=10**7 * n, moved_bytes=10**6) for n in range(1, 40)),
         layer(1e-3),
@@ -183,10 +188,10 @@ def page(project: DataFolders, invoke: Invoke) -> Path:
     profile = msgspec.structs.replace(
         planted(*layers), model="mobilenet_v2", device=make_run("x").device, threads=1
     )
-    write_profile(profile, project.bundles / "planted" / "mobilenet_v2")
-    output = project.bundles / "report.html"
-    assert invoke(report, "--output", str(output)).exit_code == 0
-    return output
+    write_profile(profile, folders.bundles / "planted" / "mobilenet_v2")
+    material = gather_material(gather(folders), load_papers(), folders)
+    (folder / "report.html").write_text(to_html(make_report(material)))
+    return folder / "report.html"
 
 
 def emulate(browser: webdriver.Chrome, width: int, scheme: str) -> None:
@@ -197,9 +202,8 @@ def emulate(browser: webdriver.Chrome, width: int, scheme: str) -> None:
 
 
 def keep(name: str, content: dict[str, Any]) -> None:
-    folder = Path(os.environ.get(ARTEFACTS, ROOT / "build" / "test-artefacts"))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(base64.b64decode(content["data"]))
+    ARTEFACTS.mkdir(exist_ok=True)
+    (ARTEFACTS / name).write_bytes(base64.b64decode(content["data"]))
 
 
 @pytest.mark.slow

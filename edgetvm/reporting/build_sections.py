@@ -9,17 +9,17 @@ from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE, Manifest
 from edgetvm.paper.table import NOTHING, Row
 from edgetvm.profile_display import layer_row, summarise
 from edgetvm.reporting.document import Plot, Section, Table
-from edgetvm.reporting.evidence import Evidence, Network
 from edgetvm.reporting.layer_plots import draw_layers, draw_roofline
+from edgetvm.reporting.material import Material, Network
 from edgetvm.reporting.plots import draw_curve
 from edgetvm.reporting.tuning_curve import TuningCurve
 from edgetvm.tuning_options import BEST
 from edgetvm.units import format_latency, format_throughput
 
 
-def tuning(evidence: Evidence) -> Section:
+def tuning(material: Material) -> Section:
     """Show how the estimates fell while the networks' tasks were tuned."""
-    without = [one for one in evidence.bundles if one.curve is None]
+    without = [one for one in material.bundles if one.curve is None]
     return Section(
         title="Tuning",
         notes=(
@@ -36,10 +36,10 @@ def tuning(evidence: Evidence) -> Section:
                 description=_describe(one.curve),
                 draw=partial(draw_curve, one.curve, one.run.tuned.median_s),
             )
-            for one in evidence.bundles
+            for one in material.bundles
             if one.curve is not None
         ),
-        tables=(Table(title="Tuning", rows=[_tuning_row(one) for one in evidence.bundles]),),
+        tables=(Table(title="Tuning", rows=[_tuning_row(one) for one in material.bundles]),),
     )
 
 
@@ -72,9 +72,9 @@ def _tuning_row(one: Network) -> Row:
     }
 
 
-def layers(evidence: Evidence) -> Section:
+def layers(material: Material) -> Section:
     """Show each profiled network layer by layer, beside what the device could do at best."""
-    missing = [one for one in evidence.networks if one.profile is None]
+    missing = [one for one in material.networks if one.profile is None]
     return Section(
         title="Layers",
         notes=(
@@ -86,7 +86,7 @@ def layers(evidence: Evidence) -> Section:
             *([_not_profiled(missing)] if missing else []),
         ),
         sections=tuple(
-            _layers_of(one, one.profile) for one in evidence.networks if one.profile is not None
+            _layers_of(one, one.profile) for one in material.networks if one.profile is not None
         ),
     )
 
@@ -149,9 +149,9 @@ def _layer_plots(one: Network, profile: LayerProfile) -> Iterator[Plot]:
         )
 
 
-def reproduction(evidence: Evidence) -> Section:
+def reproduction(material: Material) -> Section:
     """Show the commands, and all that has to be the same."""
-    commits = dict.fromkeys(one.manifest.edgetvm_commit for one in evidence.networks)
+    commits = dict.fromkeys(one.manifest.edgetvm_commit for one in material.networks)
     clean = [commit for commit in commits if commit and not commit.endswith("-dirty")]
     return Section(
         title="How to reproduce",
@@ -160,15 +160,15 @@ def reproduction(evidence: Evidence) -> Section:
         ),
         commands=(
             *(f"git checkout {commit}" for commit in clean[:1] if len(commits) == 1),
-            *(_tune(one, "--trials", "0") for one in evidence.bundles),
+            *(_tune(one, "--trials", "0") for one in material.bundles),
             *(
                 _at_threads(command, one)
-                for one in evidence.networks
+                for one in material.networks
                 for command in ("deploy", "profile")
             ),
             "python -m edgetvm.report",
         ),
-        tables=(Table(title="Bundles", rows=[_bundle_row(one) for one in evidence.networks]),),
+        tables=(Table(title="Bundles", rows=[_bundle_row(one) for one in material.networks]),),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from edgetvm.measurement import Measurement, Run
 from edgetvm.paper.table import NOTHING, Row, latency_rows
 from edgetvm.reporting.document import Plot, Section, Table
-from edgetvm.reporting.evidence import Evidence, Network
+from edgetvm.reporting.material import Material, Network
 from edgetvm.reporting.plots import draw_samples
 from edgetvm.units import format_latency, format_size
 from edgetvm.verdict import KINDS, slowed_down_by
@@ -30,16 +30,16 @@ _LATENCY_COLUMNS = (
 )
 
 
-def summary(evidence: Evidence) -> Section:
+def summary(material: Material) -> Section:
     """Say in words what was measured on what, and what it is worth."""
     return Section(
         title="Summary",
         notes=tuple(
             note
-            for setting, networks in evidence.by_setting.items()
+            for setting, networks in material.by_setting.items()
             for note in _summary_of(setting, networks)
         ),
-        tables=(Table(title="Devices", rows=_device_rows(evidence)),),
+        tables=(Table(title="Devices", rows=_device_rows(material)),),
     )
 
 
@@ -70,9 +70,9 @@ def _count(things: Sequence[object], name: str) -> str:
     return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")
 
 
-def _device_rows(evidence: Evidence) -> list[Row]:
+def _device_rows(material: Material) -> list[Row]:
     rows = []
-    for networks in evidence.by_setting.values():
+    for networks in material.by_setting.values():
         run, device = networks[-1].run, networks[-1].run.device
         rows.append(
             {
@@ -90,11 +90,11 @@ def _device_rows(evidence: Evidence) -> list[Row]:
     return rows
 
 
-def latencies(evidence: Evidence) -> Section:
+def latencies(material: Material) -> Section:
     """Show all medians with their intervals, and the verdict on each."""
     rows = {
         (network.model, network.setting): row | _verdicts(network.run)
-        for row, network in zip(latency_rows(evidence.comparison), evidence.networks, strict=True)
+        for row, network in zip(latency_rows(material.comparison), material.networks, strict=True)
     }
     return Section(
         title="Latency",
@@ -108,7 +108,7 @@ def latencies(evidence: Evidence) -> Section:
                 rows=[rows[network.model, setting] for network in networks],
                 columns=_LATENCY_COLUMNS,
             )
-            for setting, networks in evidence.by_setting.items()
+            for setting, networks in material.by_setting.items()
         ),
     )
 
@@ -126,7 +126,7 @@ def _libraries(run: Run) -> Mapping[str, Measurement]:
     return found if run.reference is None else found | {"Reference": run.reference}
 
 
-def samples(evidence: Evidence) -> Section:
+def samples(material: Material) -> Section:
     """Show every sample of every library."""
     return Section(
         title="Latency distributions",
@@ -137,7 +137,7 @@ def samples(evidence: Evidence) -> Section:
                 description=_describe_samples(libraries),
                 draw=partial(draw_samples, libraries),
             )
-            for network in evidence.networks
+            for network in material.networks
             for libraries in (_libraries(network.run),)
         ),
         tables=(
@@ -145,7 +145,7 @@ def samples(evidence: Evidence) -> Section:
                 title="Samples",
                 rows=[
                     _sample_row(network, name, one)
-                    for network in evidence.networks
+                    for network in material.networks
                     for name, one in _libraries(network.run).items()
                 ],
                 folded=True,
@@ -177,7 +177,7 @@ def _sample_row(network: Network, name: str, one: Measurement) -> Row:
     }
 
 
-def device_states(evidence: Evidence) -> Section:
+def device_states(material: Material) -> Section:
     """Show what the device did before and after each timing."""
     return Section(
         title="Board state",
@@ -185,7 +185,7 @@ def device_states(evidence: Evidence) -> Section:
             "Before and after the timing, as far as the device's kernel tells.",
             "Others are programs beside ours, in cores that they kept busy meanwhile.",
         ),
-        tables=(Table(title="Board state", rows=[_state_row(one) for one in evidence.networks]),),
+        tables=(Table(title="Board state", rows=[_state_row(one) for one in material.networks]),),
     )
 
 

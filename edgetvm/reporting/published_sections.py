@@ -1,28 +1,45 @@
 """Sections on what was published, beside what was measured here."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import get_args
 
-from edgetvm.comparison_display import FIGURE_COLUMNS, RATIO_COLUMNS
-from edgetvm.paper.table import Row, figure_rows, ratio_rows
+from edgetvm.comparison_display import BOARD_COLUMNS, FIGURE_COLUMNS, RATIO_COLUMNS
+from edgetvm.paper.claim_check import Outcome
+from edgetvm.paper.table import NOTHING, Row, board_rows, claim_rows, figure_rows, ratio_rows
 from edgetvm.reporting.accuracy import Point, pareto_front, published_points, published_top1
 from edgetvm.reporting.document import Plot, Section, Table
-from edgetvm.reporting.evidence import Evidence, Network
+from edgetvm.reporting.material import Material, Network
 from edgetvm.reporting.plots import draw_accuracy
 from edgetvm.units import format_latency
+
+_CLAIM_COLUMNS = (
+    "Claim",
+    "Says",
+    "Networks",
+    "Ratio of",
+    "Published",
+    "Ours",
+    "Outcome",
+    "Why",
+    "Doubts",
+    "Paper",
+    "Where",
+)
 
 _MARGIN = 2.0
 """Of the axis of accuracies, percent points."""
 
 
-def accuracy(evidence: Evidence) -> Section:
+def accuracy(material: Material) -> Section:
     """Show published accuracies against our latencies, and against the papers'."""
     ours = {
-        setting: [point for one in networks if (point := _point(one, evidence)) is not None]
-        for setting, networks in evidence.by_setting.items()
+        setting: [point for one in networks if (point := _point(one, material)) is not None]
+        for setting, networks in material.by_setting.items()
     }
     placed = {point.model for points in ours.values() for point in points}
-    others = sorted({one.model for one in evidence.networks} - placed)
+    others = sorted({one.model for one in material.networks} - placed)
     return Section(
         title="Accuracy and latency",
         notes=(
@@ -34,13 +51,13 @@ def accuracy(evidence: Evidence) -> Section:
             ),
             *([f"Without a published top-1: {', '.join(others)}."] if others else []),
         ),
-        plots=_accuracy_plots(ours, published_points(evidence.papers)),
-        tables=(Table(title="Accuracy here", rows=_accuracy_rows(evidence, ours)),),
+        plots=_accuracy_plots(ours, published_points(material.papers)),
+        tables=(Table(title="Accuracy here", rows=_accuracy_rows(material, ours)),),
     )
 
 
-def _point(network: Network, evidence: Evidence) -> Point | None:
-    stated = published_top1(network.model, evidence.papers)
+def _point(network: Network, material: Material) -> Point | None:
+    stated = published_top1(network.model, material.papers)
     if stated is None:
         return None
     _, figure = stated
@@ -90,12 +107,12 @@ def _describe(points: Sequence[Point]) -> str:
     return f"{len(points)} points. No other is both faster and as accurate as: {front}."
 
 
-def _accuracy_rows(evidence: Evidence, ours: Mapping[str, Sequence[Point]]) -> list[Row]:
+def _accuracy_rows(material: Material, ours: Mapping[str, Sequence[Point]]) -> list[Row]:
     rows = []
     for setting, points in ours.items():
         front = pareto_front(points)
         for point in sorted(points, key=lambda one: -one.top1):
-            stated = published_top1(point.model, evidence.papers)
+            stated = published_top1(point.model, material.papers)
             assert stated is not None
             paper, figure = stated
             rows.append(
@@ -111,9 +128,36 @@ def _accuracy_rows(evidence: Evidence, ours: Mapping[str, Sequence[Point]]) -> l
     return rows
 
 
-def published(evidence: Evidence) -> Section:
+def claims(material: Material) -> Section:
+    """Show what the papers claim, and whether it holds here."""
+    checks = material.comparison.claims
+    outcomes = Counter(check.outcome for check in checks)
+    counted = ", ".join(f"{outcomes[one]} {one}" for one in get_args(Outcome) if outcomes[one])
+    rows = claim_rows(material.comparison)
+    return Section(
+        title="Claims",
+        notes=(
+            f"Numbers that the papers claim, each judged by the same rule: {counted}.",
+            "Partly is what holds in its direction, but not in its size.",
+        ),
+        tables=(
+            Table(
+                title="What the papers claim, and whether it holds here",
+                rows=[row for row in rows if row["Ours"] != NOTHING],
+                columns=_CLAIM_COLUMNS,
+            ),
+            Table(
+                title="Claims without an answer here",
+                rows=[row for row in rows if row["Ours"] == NOTHING],
+                columns=("Claim", "Says", "Networks", "Outcome", "Why"),
+            ),
+        ),
+    )
+
+
+def published(material: Material) -> Section:
     """Show the papers' figures of the networks that ran here, and the ratios of both."""
-    comparison = evidence.comparison
+    comparison = material.comparison
     return Section(
         title="Published figures",
         notes=("A paper's figure keeps the paper's device; ratios are formed within one device.",),
@@ -127,6 +171,11 @@ def published(evidence: Evidence) -> Section:
                 title="Ratios between networks, ours and the papers'",
                 rows=ratio_rows(comparison),
                 columns=RATIO_COLUMNS,
+            ),
+            Table(
+                title="Published latencies of boards, with as many threads as ours",
+                rows=board_rows(comparison),
+                columns=BOARD_COLUMNS,
             ),
         ),
     )

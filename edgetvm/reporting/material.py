@@ -18,7 +18,7 @@ from edgetvm.records import RecordStore
 from edgetvm.records.line import RecordLine
 from edgetvm.records.store import store_folder
 from edgetvm.reporting.tuning_curve import TuningCurve, tuning_curve
-from edgetvm.target_profile import list_target_profiles
+from edgetvm.target_profile import target_argument
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
         return f"{one.device} ({one.target}), threads: {one.threads}"
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class Material(msgspec.Struct, frozen=True, kw_only=True):
     """A comparison, its networks in its order, and the papers that it is with."""
 
     comparison: Comparison
@@ -78,7 +78,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return list({(one.run.target, one.model): one for one in self.networks}.values())
 
 
-def gather(comparison: Comparison, papers: Sequence[Paper], folders: DataFolders) -> Evidence:
+def gather_material(
+    comparison: Comparison, papers: Sequence[Paper], folders: DataFolders
+) -> Material:
     """Read the bundles, profiles and records behind the runs of `comparison`.
 
     Raises
@@ -103,7 +105,7 @@ def gather(comparison: Comparison, papers: Sequence[Paper], folders: DataFolders
         networks = [
             msgspec.structs.replace(one, label=f"{one.model} on {one.setting}") for one in networks
         ]
-    return Evidence(
+    return Material(
         comparison=comparison,
         papers=papers,
         networks=tuple(networks),
@@ -116,20 +118,19 @@ def _network(
     records_of: Callable[[Path, int], list[RecordLine]],
 ) -> Network:
     bundle = folders.bundles / compared.target / compared.model
-    manifest, profile = read_manifest(bundle), latest_profile(bundle)
+    manifest, profile = read_manifest(bundle, check_files=False), latest_profile(bundle)
     run = next(one for one in list_runs(bundle) if _is_run_of(compared, one))
     profiled = (profile.device.processor, profile.threads) if profile else None
     flushed = manifest.latency is not None and manifest.latency.estimate_flushed
     store = store_folder(folders.tuning_logs, manifest.target, flushed=flushed)
     stems = [stem for stem in toml_stems(folders.recipes) if run.model.startswith(stem)]
-    known = list_target_profiles(folders.profiles)
     return Network(
         compared=compared,
         run=run,
         manifest=manifest,
         label=run.model,
         architecture=max(stems, key=len, default=run.model),
-        target_option=manifest.target if manifest.target in known else "host",
+        target_option=target_argument(manifest.target, folders.profiles),
         profile=profile if profiled == (compared.device, compared.threads) else None,
         records=RecordStore(store, manifest.threads).path,
         curve=tuning_curve(manifest.tasks, records_of(store, manifest.threads)),
