@@ -52,8 +52,9 @@ def report(target: str | None, output: Path | None, form: str) -> None:
     if output is not None:
         _require_place(output)
     folders = find_data_folders()
-    material = gather_material(gather(folders, target), load_papers(), folders)
-    text = _written(make_report(material), form)
+    with notes.status("putting the report together"):
+        material = gather_material(gather(folders, target), load_papers(), folders)
+        text = _written(make_report(material), form)
     if output is None:
         click.echo(text, nl=False)
         return

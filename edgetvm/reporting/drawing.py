@@ -19,7 +19,7 @@ from edgetvm.reporting.document import Plot
 
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES = tuple(f"#0505{number:02x}" for number in range(1, 9))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h", "<", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")
 """Beside the colours, for those who do not tell them apart, and for more series than colours."""
 
 _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--rule", PAPER: "--paper"} | {
@@ -47,15 +47,15 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "lines.linewidth": 1.6,
-    "xtick.color": GRID,
+    "xtick.bottom": False,
     "xtick.labelcolor": MUTED,
-    "ytick.color": GRID,
+    "ytick.left": False,
     "ytick.labelcolor": MUTED,
 }
+_SAID_BY_THE_SHEET = re.compile(r"font-family: [^;]*;? ?|; stroke-line(join|cap): \w+")
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 ElementTree.register_namespace("", _SVG)
-ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
 def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -108,6 +108,8 @@ def to_svg(plot: Plot, number: int) -> str:
     named = {link[1:] for one in root.iter() if (link := one.get(_LINK))}
     for element in root.iter():
         _hand_to_the_page(element, named)
+    for element in root.iter():
+        _shorten(element)
     svg = ElementTree.tostring(root, encoding="unicode")
     # Tenths of a pixel are what a screen shows; millionths make the page twice as long.
     shorter = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.1f}", svg)
@@ -129,20 +131,31 @@ def _name_for_readers(root: ElementTree.Element, plot: Plot, number: int) -> Non
 
 
 def _hand_to_the_page(element: ElementTree.Element, named: set[str]) -> None:
-    """Replace placeholder colours, and drop fonts, blanks and what every plot has the same of."""
+    """Replace placeholder colours, and drop what every plot has the same of."""
     for attribute, value in element.items():
         if "#" in value and attribute != _LINK:
             element.set(attribute, re.sub(r"#[0-9a-f]{6}", _variable, value))
-    if element.tag == f"{{{_SVG}}}text":
-        element.set("style", re.sub(r"font-family: [^;]*; ", "", element.get("style", "")))
-        if element.get("transform", "").startswith("rotate(-0 "):
-            del element.attrib["transform"]
-    elif element.text and not element.text.strip():
-        element.text = None
-    element.tail = None
+    if style := element.get("style"):
+        element.set("style", _SAID_BY_THE_SHEET.sub("", style))
+    if target := element.attrib.pop(_LINK, None):
+        element.set("href", target)
+    if element.get("transform", "").startswith("rotate(-0 "):
+        del element.attrib["transform"]
     name = element.get("id", "")
     if re.fullmatch(r"[A-Za-z][\w.]*_\d+", name) and name not in named:
         del element.attrib["id"]
+
+
+def _shorten(element: ElementTree.Element) -> None:
+    """Drop blanks, and say once what all markers of a series look like."""
+    element.tail = None
+    if element.text and not element.text.strip():
+        element.text = None
+    styles = {child.get("style") if child.tag == f"{{{_SVG}}}use" else None for child in element}
+    if len(styles) == 1 and (style := styles.pop()):
+        element.set("style", style)
+        for child in element:
+            del child.attrib["style"]
 
 
 def _variable(colour: re.Match[str]) -> str:

@@ -131,7 +131,6 @@ def draw_samples(measurements: Mapping[str, Measurement]) -> Figure:
     axes.set_xlabel("ms")
     axes.set_yticks(range(len(measurements)), list(measurements), color=INK)
     axes.set_ylim(len(measurements) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     return figure
 

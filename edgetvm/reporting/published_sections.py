@@ -150,6 +150,7 @@ def claims(material: Material) -> Section:
                 title="Claims without an answer here",
                 rows=[row for row in rows if row["Ours"] == NOTHING],
                 columns=("Claim", "Says", "Networks", "Outcome", "Why"),
+                folded=True,
             ),
         ),
     )
@@ -166,11 +167,13 @@ def published(material: Material) -> Section:
                 title="The papers' figures, each on its own device",
                 rows=figure_rows(comparison),
                 columns=FIGURE_COLUMNS,
+                folded=True,
             ),
             Table(
                 title="Ratios between networks, ours and the papers'",
                 rows=ratio_rows(comparison),
                 columns=RATIO_COLUMNS,
+                folded=True,
             ),
             Table(
                 title="Published latencies of boards, with as many threads as ours",
