@@ -113,7 +113,11 @@ def deploy_together(
 def _open_session(
     manifests: Sequence[Manifest], info: DeviceInfo, address: "Address", timing: Timing
 ) -> "DeviceSession":
-    from edgetvm.stages.device.fitting import check_bundle_fits, check_gpu_fits
+    from edgetvm.stages.device.fitting import (
+        check_bundle_fits,
+        check_gpu_fits,
+        check_precision_fits,
+    )
     from edgetvm.stages.device.library import SESSION_TIMEOUT_S
     from edgetvm.stages.device.session import DeviceSession
 
@@ -138,6 +142,7 @@ def _open_session(
     if session.info.opencl is not None:
         for one in manifests:
             check_gpu_fits(session.info.opencl, one.tvm_target, one.target, address)
+            check_precision_fits(session.info, one.precision, one.target, address)
     return session
 
 

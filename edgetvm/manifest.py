@@ -20,9 +20,9 @@ from edgetvm.files import read_json, write_json
 from edgetvm.golden import GOLDEN
 from edgetvm.latency_breakdown import LatencyBreakdown
 from edgetvm.layer_profile import LayerWork
-from edgetvm.recipe import Compression, Normalisation
+from edgetvm.recipe import Compression, Normalisation, Precision
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 AUTO_SCHEDULER, METASCHEDULE = "auto_scheduler", "metaschedule"
 """The tuners, as manifests and the command line name them."""
 
@@ -159,6 +159,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     untuned: LibraryFile
     golden_sha256: str
     reference_runtime: str
+    precision: Precision
     tolerance: float
     relative_error: float | None
     latency: LatencyBreakdown | None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,7 +15,12 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 InputShape = Annotated[tuple[Positive, ...], msgspec.Meta(min_length=2, max_length=4)]
 Resolution = Positive | Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*x[1-9]\d*$")]
+Precision = Literal["float32", "float16"]
+FLOAT32, FLOAT16 = get_args(Precision)
 Channels = Annotated[tuple[float, ...], msgspec.Meta(min_length=1)]
+
+TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "float16": 3e-2}
+"""Error that is accepted of a whole network; docs/adr/0018 says what rounding to float16 does."""
 
 
 class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,8 +80,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     weights_from : public definitions by name.
     compression : None for weights as they are.
     seed : of the random weights, the calibration input and the golden input.
-    tolerance : largest accepted error relative to the reference output's largest magnitude.
+    tolerance : largest accepted error relative to the reference output's largest magnitude; None
+        for that of the precision.
     trials : default number of measure trials of a tuning run.
+    precision : of weights and activations; sums, input and outputs are float32 all the same.
     """
 
     factory: str
@@ -88,8 +95,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     weights_from: dict[str, WeightsFrom] = {}
     compression: Compression | None = None
     seed: NotNegative = 0
-    tolerance: Share = 1e-4
+    tolerance: Share | None = None
     trials: NotNegative = 1000
+    precision: Precision = FLOAT32
+
+    @property
+    def accepted_error(self) -> float:
+        """Largest error relative to the reference output's largest magnitude."""
+        return TOLERANCES[self.precision] if self.tolerance is None else self.tolerance
 
 
 class _Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,6 +119,7 @@ class _Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: NotNegative | UnsetType = UNSET
     tolerance: Share | UnsetType = UNSET
     trials: NotNegative | UnsetType = UNSET
+    precision: Precision | UnsetType = UNSET
     resolutions: tuple[Resolution, ...] = ()
 
 

@@ -1,7 +1,7 @@
 """``python -m edgetvm.tune``: a network and a target in, a tuned and checked bundle out."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -16,7 +16,7 @@ from edgetvm.cli import (
 )
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.paths import find_data_folders
-from edgetvm.recipe import list_recipes
+from edgetvm.recipe import Precision, list_recipes
 from edgetvm.target_profile import list_target_profiles
 from edgetvm.tuning_options import BEST, TuneOptions
 from edgetvm.tuning_run import run
@@ -44,6 +44,11 @@ from edgetvm.tuning_run import run
     "--weights", type=click.Path(path_type=Path), help="Checkpoint: .pth, .safetensors, .dcz."
 )
 @click.option("--weights-from", metavar="SOURCE", help="Whose keys it has, such as torchvision.")
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    help="Of weights and activations; float16 needs a GPU with cl_khr_fp16.",
+)
 @click.option("--input-shape", type=Shape(), help="Input of a network of your own.")
 @click.option(
     "--flush-cache", is_flag=True, help="Measure candidates with weights from memory, apart."

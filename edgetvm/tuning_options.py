@@ -7,6 +7,7 @@ import msgspec
 from edgetvm.errors import UsageError
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.opencl_device import OPENCL_CPU
+from edgetvm.recipe import Precision
 from edgetvm.target_profile import TargetProfile
 
 BEST = "best"
@@ -32,6 +33,7 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
     flush_cache: bool = False
     drop_bad_records: bool = False
     tuner: str = AUTO_SCHEDULER
+    precision: Precision | None = None
 
     @property
     def stands_for_gpu(self) -> bool:

@@ -37,7 +37,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     from edgetvm.models.resolve import resolve_network
     from edgetvm.stages.build.bundle import write_bundle
     from edgetvm.stages.build.network_build import NetworkBuild
-    from edgetvm.stages.device.fitting import open_for_target
+    from edgetvm.stages.device.fitting import check_precision_fits, open_for_target
     from edgetvm.stages.device.session import describe_device
     from edgetvm.stages.host_target import resolve_target
 
@@ -62,6 +62,8 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
                 options.weights,
                 options.weights_from,
             )
+            network = network.in_precision(options.precision or network.recipe.precision)
+        check_precision_fits(device, network.recipe.precision, profile.name, address)
         notes.print(
             f"{network.title} for {profile.name} ({profile.title}), {threads} thread(s), "
             f"records in {stores.auto_scheduler.path}"

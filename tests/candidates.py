@@ -108,6 +108,6 @@ def check_candidates(
             refused.append(str(err))
             continue
         error = max(map(relative_error, run_library(library, network), reference))
-        assert error < network.recipe.tolerance
+        assert error < network.recipe.accepted_error
         return [task.name for task in tasks]
     pytest.fail(f"no draw of {DRAWS} could be built: {refused}")

@@ -4,6 +4,7 @@ from edgetvm.device_info import DeviceInfo
 from edgetvm.device_state import DeviceState
 from edgetvm.host_cpu import Cluster
 from edgetvm.manifest import LibraryFile, Manifest, Source, TuningSummary
+from edgetvm.opencl_device import OpenCLDevice
 
 STATE = DeviceState(
     clocks_mhz={0: 1500},
@@ -15,7 +16,12 @@ STATE = DeviceState(
 )
 
 
-def device_info(cpu: str, arch: str = "aarch64", tvm_version: str = "0.19.0") -> DeviceInfo:
+def device_info(
+    cpu: str = "Cortex-A76",
+    arch: str = "aarch64",
+    tvm_version: str = "0.19.0",
+    opencl: OpenCLDevice | None = None,
+) -> DeviceInfo:
     """A device that does not exist."""
     return DeviceInfo(
         host="secret-name",
@@ -31,6 +37,7 @@ def device_info(cpu: str, arch: str = "aarch64", tvm_version: str = "0.19.0") ->
         kernel="Linux 6.1",
         edgetvm_version="0",
         tvm_version=tvm_version,
+        opencl=opencl,
     )
 
 
@@ -66,6 +73,7 @@ def manifest(model: str, target: str, parameters: int, multiply_adds: int) -> Ma
         untuned=library,
         golden_sha256="0",
         reference_runtime="PyTorch",
+        precision="float32",
         tolerance=1e-4,
         relative_error=None,
         latency=None,

@@ -13,6 +13,7 @@ from edgetvm.manifest import (
 )
 from edgetvm.measurement import Run, write_run
 from edgetvm.paths import DataFolders
+from edgetvm.recipe import FLOAT32
 from edgetvm.records import RecordStore
 from tests.planted_records import TARGET, VERSION, line
 
@@ -53,6 +54,7 @@ def plant_bundle(folders: DataFolders, run: Run, **changes: object) -> Manifest:
         multiply_adds=10**6,
         activation_bytes=1000,
         normalisation=None,
+        precision=FLOAT32,
         target=run.target,
         tvm_target=TARGET,
         features=(),

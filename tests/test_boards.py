@@ -13,9 +13,10 @@ from edgetvm.opencl_device import OpenCLDevice
 from edgetvm.paper.boards import BOARD_LATENCIES, compare_boards, load_board_latencies
 from edgetvm.paper.comparison import Comparison
 from edgetvm.paper.devices import load_devices, match_device
+from edgetvm.paper.evidence import NetworkEvidence, TargetEvidence
 from edgetvm.paper.figures import load_papers
 from edgetvm.paper.table import board_rows
-from edgetvm.recipe import load_recipes
+from edgetvm.recipe import Precision, load_recipes
 from edgetvm.target_profile import load_target_profile
 from tests.planted import device_info
 from tests.test_comparison import make_run
@@ -41,6 +42,18 @@ def described(*clusters: tuple[str, tuple[int, ...]], board: str = "") -> Device
 
 def run_on(target: str, device: DeviceInfo, model: str = "net", **changes: object) -> Run:
     return make_run(model, 0.0125, target=target, device=device, **changes)
+
+
+def evidence(run: Run, precision: Precision = "float32") -> TargetEvidence:
+    network = NetworkEvidence(
+        model=run.model,
+        parameters=1,
+        multiply_adds=1,
+        library_bytes=1,
+        precision=precision,
+        runs=(run,),
+    )
+    return TargetEvidence(target=run.target, argument=run.target, networks={run.model: network})
 
 
 def test_every_row_is_of_a_network_that_we_build_at_nearly_its_input() -> None:
@@ -114,7 +127,7 @@ def test_a_gpu_is_the_same_only_as_the_target_of_its_board() -> None:
     assert match_device("Firefly RK3399 Mali-T860MP4", run) == "same board"
     assert match_device("Firefly RK3399 (2xA72 1.8GHz)", run) == "other device"
     assert match_device("Rock 5B RK3588 (4xA76)", run) == "other device"
-    assert {one.published.device for one in compare_boards([run], ROWS)} == {
+    assert {one.published.device for one in compare_boards([evidence(run)], ROWS)} == {
         "Firefly RK3399 Mali-T860MP4"
     }
 
@@ -122,7 +135,7 @@ def test_a_gpu_is_the_same_only_as_the_target_of_its_board() -> None:
 def test_rows_join_with_as_many_threads_in_float32_the_nearest_first() -> None:
     device = described(("Cortex-A72", (0, 1, 2, 3)))
     run = run_on("rasp4b", device, "mobilenet_v1", threads=4)
-    joined = compare_boards([run], ROWS)
+    joined = compare_boards([evidence(run)], ROWS)
     assert {one.published.threads for one in joined} == {4}
     assert {one.published.precision for one in joined} == {"float32"}
     assert {one.published.model for one in joined} == {"mobilenet_v1"}
@@ -130,12 +143,22 @@ def test_rows_join_with_as_many_threads_in_float32_the_nearest_first() -> None:
     assert matches == sorted(matches, key=["same board", "same core", "other device"].index)
     assert joined[0].published.device == PI_4
     assert joined[0].ours.value == pytest.approx(0.0125)
-    assert compare_boards([run_on("rasp4b", device, "mobilenet_v1", threads=3)], ROWS) == ()
+    assert (
+        compare_boards([evidence(run_on("rasp4b", device, "mobilenet_v1", threads=3))], ROWS) == ()
+    )
+
+
+def test_rows_of_another_precision_do_not_join() -> None:
+    published = msgspec.structs.replace(ROWS[0], model="net", precision="float16", threads=1)
+    run = run_on("rasp4b", described())
+    assert compare_boards([evidence(run)], [published]) == ()
+    [joined] = compare_boards([evidence(run, "float16")], [published])
+    assert joined.published == published
 
 
 def test_board_rows_show_both_latencies_and_the_source() -> None:
     run = run_on("rasp4b", described(("Cortex-A72", (0,))), "mobilenet_v1", threads=4)
-    rows = board_rows(Comparison(models=(), pairs=(), boards=compare_boards([run], ROWS)))
+    rows = board_rows(Comparison(models=(), pairs=(), boards=compare_boards([evidence(run)], ROWS)))
     assert len({tuple(row) for row in rows}) == 1
     assert rows[0]["Beside ours"] == "same board"
     assert rows[0]["Latency"].endswith(" ms")

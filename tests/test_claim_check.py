@@ -165,6 +165,12 @@ def test_a_run_that_is_not_valid_is_used_and_flagged() -> None:
     assert found.doubts == ("fast noisy: other programs kept 1.5 cores busy",)
 
 
+def test_a_network_in_half_precision_is_flagged() -> None:
+    half = msgspec.structs.replace(network("fast", tuned_run("fast", 0.01)), precision="float16")
+    [found] = check(ratio(), on_target(network("slow", tuned_run("slow", 0.02)), half))
+    assert found.doubts == ("fast in float16",)
+
+
 def test_emulated_runs_answer_nothing() -> None:
     emulated = msgspec.structs.replace(device_info("QEMU"), emulated="QEMU")
     runs = [tuned_run(model, 0.01, device=emulated) for model in ("slow", "fast")]

@@ -10,9 +10,11 @@ from onnx import TensorProto, helper
 from tvm import relay
 
 from edgetvm.errors import CompileError
+from edgetvm.measurement import relative_error
 from edgetvm.models.network import Network
 from edgetvm.models.resolve import resolve_network
 from edgetvm.stages.build.library import CODE_GENERATION
+from edgetvm.stages.build.tasks import describe_function, fused_calls
 from edgetvm.stages.export.constant_folding import (
     change_layout,
     change_loop_layout,
@@ -71,6 +73,42 @@ def test_relay_computes_what_pytorch_computes() -> None:
     data = network.golden_input()
     output = run(import_network(network), data)
     np.testing.assert_allclose(output, network.reference_outputs(data)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_float16_is_what_convolutions_read_and_no_more() -> None:
+    whole = tiny()
+    assert whole.in_precision("float32") is whole
+    network = whole.in_precision("float16")
+    assert network.name == f"{whole.name}_float16"
+    assert network.recipe.accepted_error == 3e-2
+    mod = import_network(network)
+    main = relay.transform.InferType()(mod)["main"]
+    dtypes = {main.params[0].checked_type.dtype, main.ret_type.dtype}
+    assert dtypes == {"float32"}
+    read = []
+
+    def visit(expr: object) -> None:
+        if isinstance(expr, relay.Call) and expr.op.name in ("nn.conv2d", "nn.dense"):
+            read.append((*(one.checked_type.dtype for one in expr.args), expr.checked_type.dtype))
+
+    relay.analysis.post_order_visit(main, visit)
+    assert read == 4 * [("float16", "float16", "float32")]
+    fused = fuse_for_auto_scheduler(mod, tvm.target.Target(TARGET))
+    written = {
+        describe_function(call.op).partition(" ")[2]: call.op.ret_type.dtype
+        for call in fused_calls(fused)
+    }
+    assert written["3x3/1 16x16x16 depthwise+add+clip+cast"] == "float16"
+    assert written["1x1/1 16->16x16x16+add+add"] == "float32"  # a residual sum, then averaged
+
+
+def test_a_classifier_of_float16_computes_what_pytorch_computes() -> None:
+    network = tiny().in_precision("float16")
+    data = network.golden_input()
+    (expected,) = network.reference_outputs(data)
+    for fuse in (fuse_for_auto_scheduler, fuse_for_default_schedules):
+        output = run(fuse(import_network(network), tvm.target.Target(TARGET)), data)
+        assert 1e-5 < relative_error(output, expected) < 1e-2
 
 
 def test_the_classifier_becomes_a_convolution_with_its_bias_fused() -> None:

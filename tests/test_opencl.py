@@ -34,7 +34,11 @@ from edgetvm.stages.build.library import link_kernel
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.records import parse_records, record_line
 from edgetvm.stages.device.choice import device_at
-from edgetvm.stages.device.fitting import check_gpu_fits, with_limits_of
+from edgetvm.stages.device.fitting import (
+    check_gpu_fits,
+    check_precision_fits,
+    with_limits_of,
+)
 from edgetvm.stages.device.library import RemoteLibrary, check_on_device
 from edgetvm.stages.device.opencl import OpenCLAnswer, load_opencl, use_opencl
 from edgetvm.stages.device.session import Address, DeviceSession
@@ -47,6 +51,7 @@ from edgetvm.target_profile import GPU, TargetProfile, load_target_profile
 from edgetvm.tune import tune
 from tests.candidates import draw
 from tests.conftest import ROOT, TINY, Invoke
+from tests.planted import device_info
 
 pytestmark = pytest.mark.slow
 
@@ -491,3 +496,63 @@ def test_a_gpus_schedule_fits_other_shapes(gpu_build: NetworkBuild) -> None:
     fitted = fit(steps[1], task.compute_dag)
     assert fitted is not None
     assert "threadIdx.x" in str(fitted)
+
+
+HALF_LIBRARY = Path(sys.prefix) / "lib/libintelocl.so"
+needs_half = pytest.mark.skipif(
+    not HALF_LIBRARY.is_file() or shutil.which("g++") is None,
+    reason="float16 needs g++ and a driver that has it: pip install 'edgetvm[opencl]'",
+)
+
+
+class TestHalfPrecision:
+    @needs_half
+    @pytest.mark.parametrize(("model", "trials"), [("mobilenet_v3_small", "8"), ("espnetv2", "0")])
+    def test_the_papers_networks_run_in_float16(
+        self,
+        model: str,
+        trials: str,
+        project: DataFolders,
+        invoke: Invoke,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv(LIBRARY_VARIABLE, str(HALF_LIBRARY))
+        half = (*THERE, "--precision", "float16", "--trials", trials)
+        tuned = invoke(tune, model, *half)
+        assert tuned.exit_code == (6 if int(trials) else 0), tuned.stderr
+        bundle = project.bundles / "mali_g610.emulated" / f"{model}_float16"
+        manifest = read_manifest(bundle)
+        assert manifest.precision == "float16"
+        assert manifest.tuned_tasks > 0 or trials == "0"
+        assert manifest.relative_error is not None
+        # Rounded, so that it is not float32 under another name, and by no more than that.
+        assert 1e-4 < manifest.relative_error < 3e-2
+        assert b"half" in (bundle / "library.so").read_bytes()
+        deployed = invoke(deploy, bundle.name, *THERE, "--repeat", "2")
+        assert deployed.exit_code == 0, deployed.stderr
+
+    @needs_opencl
+    def test_a_driver_without_it_is_refused(
+        self, project: DataFolders, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv(LIBRARY_VARIABLE, raising=False)
+        if LIBRARY is not None and "cl_khr_fp16" in opencl_devices(LIBRARY)[0].extensions:
+            pytest.skip("this machine's first OpenCL driver has cl_khr_fp16")
+        tiny = (TINY, "--input-shape", "1,3,32,32", "--trials", "0", "--threads", "1")
+        outcome = invoke(tune, *tiny, *THERE, "--precision", "float16")
+        assert outcome.exit_code == 3
+        assert "no cl_khr_fp16, which float16 needs: set EDGETVM_LIBOPENCL" in outcome.error
+
+    def test_a_gpu_without_it_is_told_to_take_float32(self) -> None:
+        address, info = Address("board", 9090), device_info(opencl=MALI)
+        check_precision_fits(info, "float16", "mali_g610", address)
+        without = device_info(opencl=msgspec.structs.replace(MALI, extensions=()))
+        check_precision_fits(without, "float32", "mali_g610", address)
+        with pytest.raises(DeviceError, match=r"Mali-G610 r0p0 at board.* choose float32"):
+            check_precision_fits(without, "float16", "mali_g610", address)
+
+    def test_cpus_compile_in_float32_only(self, project: DataFolders, invoke: Invoke) -> None:
+        tiny = (TINY, "--input-shape", "1,3,32,32", "--trials", "0", "--precision", "float16")
+        outcome = invoke(tune, *tiny, "--target", "host")
+        assert outcome.exit_code == 2
+        assert "is a CPU, for which networks are compiled in float32 only" in outcome.error

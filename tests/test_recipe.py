@@ -51,7 +51,19 @@ def test_optional_keys_have_defaults(tmp_path: Path) -> None:
     write(tmp_path, MINIMAL)
     recipe = load_recipe("net", tmp_path)
     assert recipe.options == {}
-    assert (recipe.seed, recipe.tolerance, recipe.trials) == (0, 1e-4, 1000)
+    assert (recipe.seed, recipe.accepted_error, recipe.trials) == (0, 1e-4, 1000)
+
+
+def test_the_precision_is_a_choice_and_sets_the_accepted_error(tmp_path: Path) -> None:
+    write(tmp_path, SHARED + '[models.net]\n[models.net_half]\nprecision = "float16"\n')
+    assert load_recipe("net", tmp_path).precision == "float32"
+    half = load_recipe("net_half", tmp_path)
+    assert (half.precision, half.accepted_error) == ("float16", 3e-2)
+    write(tmp_path, SHARED + '[models.net]\nprecision = "float16"\ntolerance = 0.5\n')
+    assert load_recipe("net", tmp_path).accepted_error == 0.5
+    write(tmp_path, SHARED + '[models.net]\nprecision = "int8"\n')
+    with pytest.raises(UsageError, match="precision"):
+        load_recipe("net", tmp_path)
 
 
 def test_a_model_overrides_its_file_and_merges_the_options(tmp_path: Path) -> None:

@@ -335,16 +335,18 @@ class TestSections:
         assert "git checkout" not in text_of(reproduction(material_of(project)))
 
 
-def test_a_schedule_of_both_searches_with_a_flushed_cache_is_asked_for_so(
+def test_what_a_bundle_was_made_with_is_asked_for_again(
     project: DataFolders,
 ) -> None:
     from tests.test_display import LATENCY
 
     flushed = msgspec.structs.replace(LATENCY, estimate_flushed=True)
     only = msgspec.structs.replace(task(1), tuner=METASCHEDULE)
-    plant_bundle(project, make_run("mobilenet_v2"), latency=flushed, tasks=(only,))
+    plant_bundle(
+        project, make_run("mobilenet_v2"), latency=flushed, tasks=(only,), precision="float16"
+    )
     line = reproduction(material_of(project)).commands[1]
-    assert line.endswith("--tuner metaschedule --flush-cache")
+    assert line.endswith("--precision float16 --tuner metaschedule --flush-cache")
 
 
 def test_an_emulators_runs_are_no_report(project: DataFolders) -> None:

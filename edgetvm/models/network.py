@@ -1,10 +1,11 @@
 """A network with its reference, ready to export."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from edgetvm.manifest import Source
 from edgetvm.models.onnx_file import open_session
 from edgetvm.models.reference import Float32Array, float32_outputs, forward_errors
-from edgetvm.recipe import Recipe
+from edgetvm.recipe import Precision, Recipe
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,17 @@ class Network:
     input_name: str
     input_shape: tuple[int, ...]
     parameters: int
+
+    def in_precision(self, precision: Precision) -> Self:
+        """Return the same network to be compiled in `precision`; its name says so if it changed."""
+        if precision == self.recipe.precision:
+            return self
+        return replace(
+            self,
+            name=f"{self.name}_{precision}",
+            title=f"{self.title}, {precision}",
+            recipe=msgspec.structs.replace(self.recipe, precision=precision, tolerance=None),
+        )
 
     def golden_input(self) -> Float32Array:
         """Return the standard normal input that the recipe's seed defines."""

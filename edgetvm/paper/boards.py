@@ -1,11 +1,11 @@
 """Latencies that others published of boards, and ours beside them: `board_latencies.csv`.
 
-A row stands beside a run of the same network if it was measured in float32 with as many threads.
+A row stands beside a run of the same network if precision and number of threads are the same.
 Of a graphics processor there are no threads: there it has to be the same board.
 """
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from edgetvm.errors import UsageError
 from edgetvm.measurement import Run
 from edgetvm.paper.devices import Match, match_device
 from edgetvm.paper.estimate import Estimate, estimate_median
-from edgetvm.paper.evidence import newest_runs
+from edgetvm.paper.evidence import TargetEvidence, newest_runs
 from edgetvm.paper.figures import Count, Positive, Text
 
 BOARD_LATENCIES = Path(__file__).parent / "board_latencies.csv"
@@ -78,10 +78,9 @@ def load_board_latencies(path: Path = BOARD_LATENCIES) -> list[BoardLatency]:
 
 
 def compare_boards(
-    runs: Iterable[Run], published: Iterable[BoardLatency]
+    evidence: Iterable[TargetEvidence], published: Sequence[BoardLatency]
 ) -> tuple[BoardComparison, ...]:
     """Put runs beside what was published of the same networks, the nearest devices first."""
-    rows = list(published)
     found = [
         BoardComparison(
             published=row,
@@ -91,16 +90,16 @@ def compare_boards(
             threads=run.tuned.threads,
             ours=estimate_median(run.tuned),
         )
-        for run in newest_runs(runs)
-        for row in rows
-        if row.model == run.model and _fits(row, run, match := match_device(row.device, run))
+        for target in evidence
+        for run in newest_runs(target.runs)
+        for row in published
+        if (row.model, row.precision) == (run.model, target.networks[run.model].precision)
+        and _has_threads(row, run, match := match_device(row.device, run))
     ]
     return tuple(sorted(found, key=lambda one: _NEAREST_FIRST.index(one.match)))
 
 
-def _fits(row: BoardLatency, run: Run, match: Match) -> bool:
-    if row.precision != "float32":
-        return False
+def _has_threads(row: BoardLatency, run: Run, match: Match) -> bool:
     if run.device.opencl is not None:
         return match == "same board"
     return row.threads == run.tuned.threads

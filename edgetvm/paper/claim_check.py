@@ -35,6 +35,7 @@ from edgetvm.paper.devices import Match, match_device
 from edgetvm.paper.estimate import Estimate, estimate_ratio
 from edgetvm.paper.evidence import NetworkEvidence, TargetEvidence, newest_runs, setting
 from edgetvm.paper.figures import Paper
+from edgetvm.recipe import FLOAT32
 
 Outcome = Literal["reproduced", "partly", "not reproduced", "not measured", "not testable"]
 
@@ -50,7 +51,8 @@ class RatioCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     match : how near the paper's device is; None where either has none.
     ours : our number, with its interval.
     remark : what the difference most likely is, what is missing, or why it is not testable.
-    doubts : verdicts on runs that are not valid, each with its network.
+    doubts : verdicts on runs that are not valid, each with its network, and precisions other than
+        float32, in which the papers measured.
     """
 
     claim: str
@@ -144,7 +146,7 @@ def _check_latency(asked: RatioCheck, target: TargetEvidence) -> Iterator[RatioC
             match=match,
             ours=ours,
             remark="" if outcome == "reproduced" else reason,
-            doubts=_doubts((above, below)),
+            doubts=_doubts((above, below), target),
         )
 
 
@@ -164,9 +166,12 @@ def _pairs(ratio: ClaimedRatio, target: TargetEvidence) -> list[tuple[Run, Run]]
     return list(by_device.values())
 
 
-def _doubts(runs: Iterable[Run]) -> tuple[str, ...]:
-    verdicts = ((run.model, run.verdict) for run in runs)
-    return tuple(f"{model} {verdict}" for model, verdict in verdicts if verdict.kind != "valid")
+def _doubts(runs: Sequence[Run], target: TargetEvidence) -> tuple[str, ...]:
+    verdicts = [(run.model, run.verdict) for run in runs]
+    doubts = [f"{model} {verdict}" for model, verdict in verdicts if verdict.kind != "valid"]
+    precisions = ((run.model, target.networks[run.model].precision) for run in runs)
+    doubts += [f"{model} in {precision}" for model, precision in precisions if precision != FLOAT32]
+    return tuple(doubts)
 
 
 def _check_share(asked: RatioCheck, target: TargetEvidence) -> RatioCheck:

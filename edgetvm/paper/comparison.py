@@ -18,6 +18,7 @@ from edgetvm.paper.estimate import Estimate, estimate_median, estimate_ratio
 from edgetvm.paper.evidence import NetworkEvidence, newest_runs, setting
 from edgetvm.paper.figures import Figure, Paper, figures_of
 from edgetvm.paper.published_ratio import PublishedRatio, published_ratios
+from edgetvm.recipe import Precision
 
 MIN_SAMPLES = 2
 """Samples that a measurement needs for an interval."""
@@ -47,7 +48,7 @@ class ModelComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     reference : latency of the reference network on the same machine; None on another.
     reference_runtime : what ran the reference, with its threads; empty without one.
     speedup : untuned over tuned; above 1, tuning gained.
-    parameters, multiply_adds : as our bundle counts them; None if it was not asked.
+    parameters, multiply_adds, precision : as our bundle has them; None if it was not asked.
     estimate_s, at_build_s, relative_error : see :class:`edgetvm.measurement.Run`.
     published : figures with a latency first, then those with accuracy and counts only.
     """
@@ -69,6 +70,7 @@ class ModelComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     tasks: int
     parameters: int | None
     multiply_adds: int | None
+    precision: Precision | None
     published: tuple[PublishedFigure, ...]
 
 
@@ -172,6 +174,7 @@ def _compare_model(
         tasks=run.tasks,
         parameters=network.parameters if network else None,
         multiply_adds=network.multiply_adds if network else None,
+        precision=network.precision if network else None,
         published=_published_figures(run, papers),
     )
 

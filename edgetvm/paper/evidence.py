@@ -10,6 +10,7 @@ from edgetvm.layer_profile import LayerProfile, latest_profile
 from edgetvm.manifest import list_bundles, read_manifest
 from edgetvm.measurement import Run, list_runs
 from edgetvm.paths import DataFolders
+from edgetvm.recipe import FLOAT32, Precision
 from edgetvm.target_profile import target_argument
 
 
@@ -18,7 +19,7 @@ class NetworkEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     Attributes
     ----------
-    parameters, multiply_adds, library_bytes : of the bundle.
+    parameters, multiply_adds, library_bytes, precision : of the bundle.
     runs : in any order.
     profile : the newest; None if it was not profiled.
     """
@@ -27,6 +28,7 @@ class NetworkEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     parameters: int
     multiply_adds: int
     library_bytes: int
+    precision: Precision = FLOAT32
     runs: tuple[Run, ...] = ()
     profile: LayerProfile | None = None
 
@@ -99,6 +101,7 @@ def _read_bundle(bundle: Path) -> NetworkEvidence:
         parameters=manifest.parameters,
         multiply_adds=manifest.multiply_adds,
         library_bytes=manifest.tuned.size_bytes,
+        precision=manifest.precision,
         runs=tuple(list_runs(bundle)),
         profile=latest_profile(bundle),
     )

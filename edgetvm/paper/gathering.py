@@ -42,7 +42,7 @@ def gather(folders: DataFolders, target: str | None = None, arxiv: str | None = 
         claims=check_claims(
             [claim for claim in claims if arxiv in (None, claim.arxiv)], papers, evidence
         ),
-        boards=compare_boards(runs, load_board_latencies()),
+        boards=compare_boards(evidence, load_board_latencies()),
     )
 
 

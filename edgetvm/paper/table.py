@@ -103,6 +103,7 @@ def _figure_row(one: ModelComparison, beside: PublishedFigure) -> Row:
         "Our threads": str(one.threads) if is_timed else NOTHING,
         "Runtime": figure.runtime or NOTHING,
         "Precision": figure.precision,
+        "Our precision": (one.precision or NOTHING) if is_timed else NOTHING,
         "Resolution": _as_printed(figure.input_resolution),
         "Top-1": f"{figure.top1:.1f} %" if figure.top1 else NOTHING,
         "COCO mAP": _as_printed(figure.coco_map, " %"),

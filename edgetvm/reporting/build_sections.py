@@ -8,6 +8,7 @@ from edgetvm.layer_profile import LayerProfile
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE, Manifest
 from edgetvm.paper.table import NOTHING, Row
 from edgetvm.profile_display import layer_row, summarise
+from edgetvm.recipe import FLOAT32
 from edgetvm.reporting.document import Plot, Section, Table
 from edgetvm.reporting.layer_plots import draw_layers, draw_roofline
 from edgetvm.reporting.material import Material, Network
@@ -189,6 +190,8 @@ def _tune(one: Network, *trials: str) -> str:
         options += ["--input-shape", ",".join(map(str, manifest.input_shape))]
     if source.weights:
         options += ["--weights", source.weights]
+    if manifest.precision != FLOAT32:
+        options += ["--precision", manifest.precision]
     if search := _search(manifest):
         options += ["--tuner", search]
     if manifest.latency is not None and manifest.latency.estimate_flushed:
@@ -217,6 +220,7 @@ def _bundle_row(one: Network) -> Row:
         "LLVM": manifest.llvm_version,
         "TVM target": manifest.tvm_target,
         "Records": f"{one.records.parent.name}/{one.records.name}",
+        "Precision": manifest.precision,
         "Weights": manifest.source.weights or f"random, seed {manifest.source.seed}",
         "Reference": manifest.reference_runtime,
     }

@@ -4,12 +4,16 @@ import msgspec
 import tvm
 
 from edgetvm.device_info import DeviceInfo
-from edgetvm.errors import DeviceError
+from edgetvm.errors import DeviceError, UsageError
 from edgetvm.manifest import Manifest
-from edgetvm.opencl_device import OpenCLDevice
+from edgetvm.opencl_device import LIBRARY_VARIABLE, OpenCLDevice
+from edgetvm.recipe import FLOAT16, Precision
 from edgetvm.stages.device.connection import REACH_TIMEOUT_S
 from edgetvm.stages.device.session import Address, DeviceSession
 from edgetvm.target_profile import TargetProfile
+
+HALF = "cl_khr_fp16"
+"""OpenCL's extension for arithmetic in half precision."""
 
 
 def open_for_target(
@@ -113,6 +117,36 @@ def check_gpu_fits(device: OpenCLDevice, tvm_target: str, target: str, address: 
         raise DeviceError(
             f"{device.name} at {address} runs work-groups of {device.max_threads} threads at "
             f"most: lower -max_num_threads={threads} in targets/{target}.toml."
+        )
+
+
+def check_precision_fits(
+    info: DeviceInfo, precision: Precision, target: str, address: Address
+) -> None:
+    """Make sure that a network of a precision can be compiled for and run on the device.
+
+    Raises
+    ------
+    UsageError
+        It is float16 on a CPU.
+    DeviceError
+        It is float16, which the GPU's driver does not have.
+    """
+    if precision != FLOAT16:
+        return
+    if info.opencl is None:
+        raise UsageError(
+            f"{target} is a CPU, for which networks are compiled in float32 only: leave float16 to "
+            "a GPU, such as --target mali_g610."
+        )
+    if HALF not in info.opencl.extensions:
+        instead = (
+            f"set {LIBRARY_VARIABLE} to the path of Intel's libintelocl.so, which has it"
+            if address.opencl and not info.opencl.is_gpu
+            else "choose float32"
+        )
+        raise DeviceError(
+            f"{info.opencl.name} at {address} has no {HALF}, which float16 needs: {instead}."
         )
 
 

@@ -149,4 +149,5 @@ def check_on_device(address: Address, library: Path, build: NetworkBuild) -> flo
     """
     session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
     remote = RemoteLibrary(session, library, build.network.input_name)
-    return remote.check(build.golden_input, build.golden_outputs, build.network.recipe.tolerance)
+    accepted = build.network.recipe.accepted_error
+    return remote.check(build.golden_input, build.golden_outputs, accepted)

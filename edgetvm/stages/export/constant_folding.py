@@ -114,6 +114,7 @@ _OPERATORS: dict[str, Callable[..., Array | None]] = {
     "multiply": _elementwise(np.multiply),
     "divide": _elementwise(np.divide),
     "negative": _elementwise(np.negative),
+    "cast": _elementwise(lambda data: data),  # a constant takes the dtype of its call
     "sqrt": _elementwise(np.sqrt),
     "rsqrt": _elementwise(lambda data: 1 / np.sqrt(data)),
 }

@@ -48,6 +48,7 @@ class GroupsOfVectors(DFPatternCallback):  # type: ignore[misc]
             groups=groups,
             data_layout="NHWC",
             kernel_layout="HWIO",
+            out_dtype=attrs.out_dtype,
         )
         if self.bias in matched:
             bias = matched[self.bias][0].data.numpy()

@@ -1,4 +1,4 @@
-"""A network in, its Relay program out: float32, NCHW, constants bound, batch norm folded."""
+"""A network in, its Relay program out: NCHW, constants bound, batch norm folded."""
 
 import warnings
 from collections.abc import Callable
@@ -9,8 +9,10 @@ from tvm import relay
 
 from edgetvm.errors import CompileError, one_line
 from edgetvm.models.network import Network
+from edgetvm.recipe import FLOAT16
 from edgetvm.stages.export.constant_folding import fold_constants
 from edgetvm.stages.export.detection import convert_class_wise_nms
+from edgetvm.stages.export.precision import to_float16
 from edgetvm.stages.export.rewrites import fold_batch_norm, make_tunable
 
 
@@ -19,7 +21,8 @@ def import_network(network: Network) -> tvm.IRModule:
 
     Returns
     -------
-    Module whose ``main`` takes the network's one input and returns its outputs.
+    Module whose ``main`` takes the network's one input and returns its outputs, all float32; what
+    lies between has the recipe's precision.
 
     Raises
     ------
@@ -33,7 +36,8 @@ def import_network(network: Network) -> tvm.IRModule:
         mod = make_tunable(mod)
         # bias_add becomes add, through which a change of layout can pass.
         mod = relay.transform.CanonicalizeOps()(relay.transform.SimplifyInference()(mod))
-        return fold_constants(mod)
+        mod = fold_constants(mod)
+        return to_float16(mod) if network.recipe.precision == FLOAT16 else mod
     except (tvm.TVMError, NotImplementedError, AssertionError, RuntimeError) as err:
         raise CompileError(
             f"{network.name} cannot be imported into Relay: {one_line(err)}. "

@@ -191,11 +191,12 @@ class _DenseWithConstantWeight(DFPatternCallback):  # type: ignore[misc]
         pixel = relay.reshape(data, (batch, 1, 1, inputs))
         conv = relay.nn.conv2d(
             pixel,
-            _const(weight.T.reshape(1, 1, inputs, outputs)),
+            relay.const(np.ascontiguousarray(weight.T.reshape(1, 1, inputs, outputs))),
             channels=outputs,
             kernel_size=(1, 1),
             data_layout="NHWC",
             kernel_layout="HWIO",
+            out_dtype=matched[self.dense][0].checked_type.dtype,
         )
         if bias is not None:
             conv = relay.add(conv, _const(bias.reshape(1, 1, 1, outputs)))
