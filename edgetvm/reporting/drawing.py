@@ -6,7 +6,7 @@ light and dark. Text stays text.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 from xml.etree import ElementTree
 
@@ -81,17 +81,12 @@ def set_log_axis(axes: Axes, axis: Literal["x", "y"], low: float, high: float) -
 
 
 def separate_lines(
-    starts: Sequence[tuple[float, float]], ends: Sequence[tuple[float, float]]
+    segments: Iterable[tuple[tuple[float, float], tuple[float, float]]],
 ) -> tuple[list[float], list[float]]:
     """Return coordinates of many lines as of one with gaps, which is one short path in SVG."""
-    gap = float("nan")
-    x = [
-        value for start, end in zip(starts, ends, strict=True) for value in (start[0], end[0], gap)
-    ]
-    y = [
-        value for start, end in zip(starts, ends, strict=True) for value in (start[1], end[1], gap)
-    ]
-    return x, y
+    gap = (float("nan"), float("nan"))
+    places = [place for start, end in segments for place in (start, end, gap)]
+    return [x for x, _ in places], [y for _, y in places]
 
 
 def to_svg(plot: Plot, number: int) -> str:

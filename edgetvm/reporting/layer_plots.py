@@ -42,11 +42,8 @@ def draw_layers(profile: LayerProfile) -> Figure:
             axes.add_patch(PathPatch(bars, fc=face, ec=colour, hatch=hatch, label=label))
     if roofline := profile.roofline:
         bounds_ms = [(place, roofline.ceiling(layer)[0] * 1e3) for place, layer in numbered]
-        lines = separate_lines(
-            [(place - 0.5, bound_ms) for place, bound_ms in bounds_ms],
-            [(place + 0.5, bound_ms) for place, bound_ms in bounds_ms],
-        )
-        axes.plot(*lines, color=INK, linewidth=2, label="at best, by the roofline")
+        lines = [((place - 0.5, bound), (place + 0.5, bound)) for place, bound in bounds_ms]
+        axes.plot(*separate_lines(lines), color=INK, linewidth=2, label="at best, by the roofline")
     axes.set_xlim(0, len(numbered) + 1)
     axes.set_ylim(0, 1.05e3 * max(layer.seconds for layer in profile.layers))
     axes.set_xlabel("layer, in the order in which they run")

@@ -46,14 +46,15 @@ def summary(material: Material) -> Section:
 def _summary_of(setting: str, networks: Sequence[Network]) -> Iterator[str]:
     days = sorted({network.run.measured_at[:10] for network in networks})
     when = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
-    yield f"{_count(networks, 'network')} on {setting}, measured {when}. {_speedups(networks)}"
+    counted = f"{len(networks)} network" + ("" if len(networks) == 1 else "s")
+    yield f"{counted} on {setting}, measured {when}. {_speedups(networks)}"
     verdicts = {network.model: network.run.verdict for network in networks}
     kinds = Counter(verdict.kind for verdict in verdicts.values())
-    counted = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
+    by_kind = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
     against = "; ".join(
         f"{model} is {verdict}" for model, verdict in verdicts.items() if verdict.reason
     )
-    yield f"Verdicts on our latencies: {counted}. " + (f"{against}." if against else "")
+    yield f"Verdicts on our latencies: {by_kind}." + (f" {against}." if against else "")
 
 
 def _speedups(networks: Sequence[Network]) -> str:
@@ -64,10 +65,6 @@ def _speedups(networks: Sequence[Network]) -> str:
         f"Tuned is faster than untuned for {faster} of {len(gains)}; untuned / tuned is {mean:.2f} "
         "as a geometric mean."
     )
-
-
-def _count(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")
 
 
 def _device_rows(material: Material) -> list[Row]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from edgetvm.measurement import Measurement
 from edgetvm.reporting.accuracy import Point, pareto_front
@@ -20,7 +21,11 @@ from edgetvm.reporting.drawing import (
 from edgetvm.reporting.tuning_curve import TuningCurve
 
 _MANY = 14
-"""Of more points than this only those on the front are labelled."""
+"""Of more points than this only those on the front are named."""
+
+_AXES_WIDTH, _AXES_HEIGHT = 350, 330
+_LETTER_WIDTH, _LINE_HEIGHT = 6.2, 13
+"""About, in pixels, to see which names there is room for."""
 
 
 def draw_accuracy(
@@ -82,34 +87,27 @@ def _coordinates(points: Sequence[Point]) -> tuple[list[float], list[float]]:
 
 def _draw_names(axes: Axes, front: Sequence[Point], others: Sequence[Point]) -> None:
     """Name the points as far as there is room: those of the front above, where no point is."""
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Bbox] = []
     for point in dict.fromkeys((*front, *others)):
-        above = point in front
-        across, up = axes.transAxes.inverted().transform(
-            axes.transData.transform((point.latency_s * 1e3, point.top1))
-        )
-        left, low = across * 350, up * 330 + (4 if above else -16)
-        width = 6.2 * len(point.model)
-        left = left - width if above and left > width else left
-        box = (left, low, left + width, low + 13)
-        if any(_overlap(box, other) for other in taken):
+        place = (point.latency_s * 1e3, point.top1)
+        across, up = axes.transAxes.inverted().transform(axes.transData.transform(place))
+        x, y, width = across * _AXES_WIDTH, up * _AXES_HEIGHT, len(point.model) * _LETTER_WIDTH
+        is_above = point in front
+        is_left = is_above and width < x
+        below = y + 4 if is_above else y - 4 - _LINE_HEIGHT
+        box = Bbox.from_bounds(x - width if is_left else x, below, width, _LINE_HEIGHT)
+        if box.count_overlaps(taken):
             continue
         taken.append(box)
         axes.annotate(
             point.model,
-            (point.latency_s * 1e3, point.top1),
-            xytext=(-5 if above and left < across * 350 else 5, 5 if above else -13),
+            place,
+            xytext=(-5 if is_left else 5, 5 if is_above else -13),
             textcoords="offset points",
-            ha="right" if above and left < across * 350 else "left",
+            ha="right" if is_left else "left",
             fontsize=10.5,
             color=INK,
         )
-
-
-def _overlap(
-    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
-) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def draw_samples(measurements: Mapping[str, Measurement]) -> Figure:
@@ -121,11 +119,8 @@ def draw_samples(measurements: Mapping[str, Measurement]) -> Figure:
             (samples_ms, 0.26, 0.7),
             ([measurement.median_s * 1e3], 0.42, 2.4),
         ):
-            lines = separate_lines(
-                [(value, row - reach) for value in values_ms],
-                [(value, row + reach) for value in values_ms],
-            )
-            axes.plot(*lines, color=SERIES[row], linewidth=width)
+            lines = [((value, row - reach), (value, row + reach)) for value in values_ms]
+            axes.plot(*separate_lines(lines), color=SERIES[row], linewidth=width)
     everything_ms = [seconds * 1e3 for one in measurements.values() for seconds in one.samples_s]
     set_log_axis(axes, "x", min(everything_ms) / 1.1, max(everything_ms) * 1.1)
     axes.set_xlabel("ms")
