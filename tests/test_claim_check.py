@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from edgetvm.layer_profile import Layer, LayerProfile
-from edgetvm.measurement import Run
+from edgetvm.measurement import Measurement, Run
 from edgetvm.paper.claim_check import RatioCheck, check_claims, judge_ratio
 from edgetvm.paper.claims import Claim, ClaimedRatio, load_claims
 from edgetvm.paper.comparison import Comparison
@@ -59,7 +59,7 @@ def check(asked: ClaimedRatio, *evidence: TargetEvidence) -> list[RatioCheck]:
     return list(check_claims([claim(asked)], PAPERS, evidence))
 
 
-def tuned_run(model: str, tuned_s: float, **changes: object) -> Run:
+def tuned_run(model: str, tuned_s: float = 0.01, **changes: object) -> Run:
     return make_run(model, tuned_s, **{"tuned_tasks": 21, **changes})
 
 
@@ -77,6 +77,9 @@ def tuned_run(model: str, tuned_s: float, **changes: object) -> Run:
         ("at least", (1.5, 1.7), "partly"),
         ("at most", (0.4, 0.5), "reproduced"),
         ("at most", (2.3, 2.5), "partly"),
+        ("about", (0.9, 2.1), "undecided"),
+        ("at least", (0.9, 5.0), "undecided"),
+        ("at most", (0.9, 2.1), "reproduced"),
     ],
 )
 def test_outcome_by_the_interval(expects, interval, outcome) -> None:
@@ -89,6 +92,9 @@ def test_outcome_below_one_and_of_parity() -> None:
     ours = Estimate(value=0.6, low=0.59, high=0.61)
     assert judge_ratio(ratio(values=None, value=0.8), ours) == "partly"
     assert judge_ratio(ratio(values=None, value=0.6), ours) == "reproduced"
+    wide = Estimate(value=0.8, low=0.6, high=1.1)
+    assert judge_ratio(ratio(values=None, value=0.8), wide) == "undecided"
+    assert judge_ratio(ratio(values=None, value=0.98), wide) == "reproduced"
     # Where the paper has both as fast, there is no direction that could hold.
     assert judge_ratio(ratio(values=None, value=0.98), ours) == "not reproduced"
 
@@ -123,6 +129,20 @@ def test_what_differs_is_said_in_numbers() -> None:
         "slow takes 0.50 times as long as one of fast here, and 0.67 times there (here 10 and "
         "5 G/s; there 15 and 10 G/s)."
     )
+
+
+def test_an_undecided_ratio_says_how_to_decide_it() -> None:
+    samples = tuple(0.009 + 0.0008 * n for n in range(30))
+    wild = Measurement(samples_s=samples, number=1, threads=1, runtime="tvm")
+    target = on_target(
+        network("slow", tuned_run("slow", tuned=wild)),
+        network("fast", tuned_run("fast", tuned=wild)),
+    )
+    [found] = check(ratio(values=None, value=1.2), target)
+    assert found.outcome == "undecided"
+    command = "python -m edgetvm.deploy slow fast --target planted --threads 1 --together"
+    assert found.remark.endswith(command)
+    assert found.doubts
 
 
 def test_rates_of_a_paper_that_prints_the_ratio_alone_are_left_out() -> None:
@@ -162,13 +182,13 @@ def test_a_run_that_is_not_valid_is_used_and_flagged() -> None:
     target = on_target(network("slow", tuned_run("slow", 0.02)), network("fast", noisy))
     [found] = check(ratio(), target)
     assert found.outcome == "reproduced"
-    assert found.doubts == ("fast noisy: other programs kept 1.5 cores busy",)
+    assert found.doubts == ("fast: noisy: other programs kept 1.5 cores busy",)
 
 
 def test_a_network_in_half_precision_is_flagged() -> None:
     half = msgspec.structs.replace(network("fast", tuned_run("fast", 0.01)), precision="float16")
     [found] = check(ratio(), on_target(network("slow", tuned_run("slow", 0.02)), half))
-    assert found.doubts == ("fast in float16",)
+    assert found.doubts == ("fast: float16",)
 
 
 def test_emulated_runs_answer_nothing() -> None:

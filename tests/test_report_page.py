@@ -130,6 +130,12 @@ def test_tables_can_be_folded_and_columns_that_say_nothing_left_out() -> None:
     assert '<th scope="col" class="number">Size</th>' in page
 
 
+def test_rows_that_look_the_same_are_shown_once() -> None:
+    rows = [{"Claim": "C01", "Paper": str(n)} for n in range(3)]
+    page = page_of(Section(title="One", tables=(Table(title="A", rows=rows, columns=("Claim",)),)))
+    assert page.count("<tbody>\n<tr>") == page.count(">C01<") == 1
+
+
 @pytest.mark.parametrize(
     ("cells", "numeric"),
     [

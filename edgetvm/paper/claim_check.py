@@ -5,8 +5,10 @@ The rule, for a published ratio P with a tolerance t (10 % unless the claim says
 
 - ``reproduced``: our interval reaches into P (1 - t) to P (1 + t); of a claim "at least" P or "at
   most" P it may also lie beyond.
-- ``partly``: the direction holds, the size does not. Our interval and P (1 - t) to P (1 + t) lie on
-  the same side of 1; for a share of time, of one half.
+- ``undecided``: so it does, but the range is on one side of 1 and our interval on both: noise alone
+  may have brought it there. For a share of time one half stands in the place of 1.
+- ``partly``: the direction holds, the size does not: our interval and the range lie on the same
+  side of 1.
 - ``not reproduced``: neither.
 - ``not measured``: a bundle, a run or a profile is missing, and the remark says which.
 - ``not testable``: the claim says why it cannot be measured here.
@@ -15,6 +17,7 @@ A latency is compared within one target, device and number of threads. Of severa
 that of the paper is taken, else the lowest. Counts are those of our bundles and have no device.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -29,6 +32,7 @@ from edgetvm.paper.claim_reason import (
     missing_reason,
     share_in_1x1,
     share_reason,
+    undecided_reason,
 )
 from edgetvm.paper.claims import TIME_IN_1X1, Claim, ClaimedRatio
 from edgetvm.paper.devices import Match, match_device
@@ -37,7 +41,9 @@ from edgetvm.paper.evidence import NetworkEvidence, TargetEvidence, newest_runs,
 from edgetvm.paper.figures import Paper
 from edgetvm.recipe import FLOAT32
 
-Outcome = Literal["reproduced", "partly", "not reproduced", "not measured", "not testable"]
+Outcome = Literal[
+    "reproduced", "undecided", "partly", "not reproduced", "not measured", "not testable"
+]
 
 
 class RatioCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,15 +103,12 @@ def check_claims(
 def judge_ratio(ratio: ClaimedRatio, ours: Estimate) -> Outcome:
     """Judge our number by the rule of this module."""
     low, high = ratio.published * (1 - ratio.tolerance), ratio.published * (1 + ratio.tolerance)
-    is_enough, is_little_enough = ours.high >= low, ours.low <= high
-    expected = {
-        "about": is_enough and is_little_enough,
-        "at least": is_enough,
-        "at most": is_little_enough,
-    }
-    if expected[ratio.expects]:
-        return "reproduced"
+    lowest = -math.inf if ratio.expects == "at most" else low
+    highest = math.inf if ratio.expects == "at least" else high
     middle = 0.5 if ratio.quantity == TIME_IN_1X1 else 1.0
+    if ours.low <= highest and ours.high >= lowest:
+        is_both_sides = ours.low <= middle <= ours.high
+        return "undecided" if is_both_sides and not lowest <= middle <= highest else "reproduced"
     is_same_side = min(low, ours.low) > middle or max(high, ours.high) < middle
     return "partly" if is_same_side else "not reproduced"
 
@@ -136,7 +139,11 @@ def _check_latency(asked: RatioCheck, target: TargetEvidence) -> Iterator[RatioC
         ours = estimate_ratio(above.tuned, below.tuned)
         outcome = judge_ratio(ratio, ours)
         match = match_device(ratio.device or "", above)
-        reason = latency_reason(ratio, (above, below), match, target.networks)
+        remark = ""
+        if outcome == "undecided":
+            remark = undecided_reason(ratio, target)
+        elif outcome != "reproduced":
+            remark = latency_reason(ratio, (above, below), match, target.networks)
         yield replace(
             asked,
             outcome=outcome,
@@ -145,7 +152,7 @@ def _check_latency(asked: RatioCheck, target: TargetEvidence) -> Iterator[RatioC
             threads=above.tuned.threads,
             match=match,
             ours=ours,
-            remark="" if outcome == "reproduced" else reason,
+            remark=remark,
             doubts=_doubts((above, below), target),
         )
 
@@ -167,11 +174,13 @@ def _pairs(ratio: ClaimedRatio, target: TargetEvidence) -> list[tuple[Run, Run]]
 
 
 def _doubts(runs: Sequence[Run], target: TargetEvidence) -> tuple[str, ...]:
-    verdicts = [(run.model, run.verdict) for run in runs]
-    doubts = [f"{model} {verdict}" for model, verdict in verdicts if verdict.kind != "valid"]
-    precisions = ((run.model, target.networks[run.model].precision) for run in runs)
-    doubts += [f"{model} in {precision}" for model, precision in precisions if precision != FLOAT32]
-    return tuple(doubts)
+    against: dict[str, list[str]] = {}
+    for run in runs:
+        if run.verdict.kind != "valid":
+            against.setdefault(str(run.verdict), []).append(run.model)
+        if (precision := target.networks[run.model].precision) != FLOAT32:
+            against.setdefault(precision, []).append(run.model)
+    return tuple(f"{' and '.join(models)}: {doubt}" for doubt, models in against.items())
 
 
 def _check_share(asked: RatioCheck, target: TargetEvidence) -> RatioCheck:

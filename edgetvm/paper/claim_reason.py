@@ -104,11 +104,19 @@ def missing_reason(ratio: ClaimedRatio, target: TargetEvidence) -> str:
         ]
         return f"no bundle of {' and '.join(unbuilt)}: {'; '.join(commands)}"
     command = "profile" if ratio.quantity == TIME_IN_1X1 else "deploy"
+    return f"not run together: {_command(command, ratio, target)}"
+
+
+def undecided_reason(ratio: ClaimedRatio, target: TargetEvidence) -> str:
+    """Say how to measure a ratio with a narrower interval."""
+    again = f"{_command('deploy', ratio, target)} --together"
+    return f"the interval lies on both sides of 1: on a quiet machine, {again}"
+
+
+def _command(command: str, ratio: ClaimedRatio, target: TargetEvidence) -> str:
     threads = "" if ratio.threads is None else f" --threads {ratio.threads}"
-    return (
-        f"not run together: python -m edgetvm.{command} {' '.join(ratio.models)} "
-        f"--target {target.target}{threads}"
-    )
+    models = " ".join(ratio.models)
+    return f"python -m edgetvm.{command} {models} --target {target.target}{threads}"
 
 
 def _is_1x1(layer: Layer) -> bool:

@@ -32,6 +32,12 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         headers = self.columns or tuple(self.rows[0] if self.rows else ())
         return [header for header in headers if any(row[header] != NOTHING for row in self.rows)]
 
+    @property
+    def shown(self) -> list[Row]:
+        """The rows of a page and a terminal: of those that look the same there, one."""
+        headers = self.headers
+        return list({tuple(row[name] for name in headers): row for row in self.rows}.values())
+
 
 class Plot(msgspec.Struct, frozen=True, kw_only=True):
     """A plot that is drawn when a page needs it.

@@ -50,5 +50,5 @@ def as_text(report: Report, width: int) -> str:
             console.print(line, markup=False)
         console.print()
         for table in section.tables:
-            print_table(console, table.title, table.rows, table.headers)
+            print_table(console, table.title, table.shown, table.headers)
     return text.getvalue()
