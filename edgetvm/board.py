@@ -5,18 +5,25 @@ import sys
 import click
 
 from edgetvm import __version__
-from edgetvm.cli import notes, run_command
+from edgetvm.cli import json_option, notes, print_json, run_command
 
 
 @click.group(no_args_is_help=False)
 @click.version_option(__version__)
 def board() -> None:
-    """Prepare and start emulated boards."""
+    """Prepare and start emulated boards.
+
+    \b
+    Examples:
+      python -m edgetvm.board emulate
+      python -m edgetvm.board emulate --arch aarch64 --json
+    """
 
 
 @board.command()
 @click.option("--arch", default="aarch64", show_default=True, help="Architecture of the board.")
-def emulate(arch: str) -> None:
+@json_option
+def emulate(arch: str, json: bool) -> None:
     """Start an emulated board and serve it until Ctrl-C; the first time it is prepared.
 
     tune and deploy start one by themselves with --rpc emulated. What is timed there says nothing of
@@ -27,7 +34,10 @@ def emulate(arch: str) -> None:
     emulated = find_architecture(arch)
     prepare(emulated, notes.print)
     with emulated_server(emulated) as address:
-        click.echo(f"listening on {address}")
+        if json:
+            print_json({"address": str(address), "arch": arch})
+        else:
+            click.echo(f"listening on {address}")
         sys.stdout.flush()
         notes.print(f"use it: python -m edgetvm.deploy --rpc {address}")
         click.pause("") if sys.stdin.isatty() else sys.stdin.read()

@@ -4,14 +4,19 @@ import errno
 import importlib.util
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import click
+import msgspec
+from click.shell_completion import CompletionItem
 from rich.console import Console
 
 from edgetvm.errors import INTERRUPTED_EXIT_CODE, EdgetvmError, UsageError
+from edgetvm.paths import find_data_folders
+from edgetvm.recipe import list_recipes
+from edgetvm.target_profile import HOST, list_target_profiles
 
 _HOST_PACKAGES = (
     "jinja2",
@@ -34,18 +39,23 @@ for console in (results, notes):
         console.width = 200  # in a file or a pipe nothing is gained by narrow lines
 
 
-def run_command(command: click.Command) -> NoReturn:
+def run_command(command: click.Command, name: str = "") -> NoReturn:
     """Run a command of edgetvm and exit: with 0, or with the code of the error's kind.
 
     An error that a user can cause is one line on standard error; a defect keeps its traceback.
+
+    Parameters
+    ----------
+    name : by which it was called; empty for ``python -m``.
     """
-    name = f"python -m edgetvm.{command.name}"
+    name = name or f"python -m edgetvm.{command.name}"
     try:
         command.main(prog_name=name, standalone_mode=False)
     except EdgetvmError as err:
         _fail(str(err), err.exit_code)
     except click.UsageError as err:
-        _fail(f"{err.format_message()} See {name} --help.", UsageError.exit_code)
+        called = err.ctx.command_path if err.ctx else name
+        _fail(f"{err.format_message()} See {called} --help.", UsageError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted.", INTERRUPTED_EXIT_CODE)
     except OSError as err:
@@ -108,6 +118,45 @@ def device_options(command: Decorated) -> Decorated:
     ):
         command = option(command)
     return command
+
+
+def json_option(command: Decorated) -> Decorated:
+    """Add --json, with which standard output has one JSON value and nothing else."""
+    return click.option("--json", is_flag=True, help="Print the result as JSON.")(command)
+
+
+def print_json(value: object) -> None:
+    """Print a result as indented JSON on standard output."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+class ModelName(click.ParamType[str]):
+    """A model; shells complete the recipes' names, and files where none begins so."""
+
+    name = "model"
+
+    def shell_complete(
+        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin as typed."""
+        names = list_recipes(find_data_folders().recipes)
+        return _beginning(incomplete, names) or [CompletionItem(incomplete, type="file")]
+
+
+class TargetName(click.ParamType[str]):
+    """A target; shells complete the profiles' names."""
+
+    name = "target"
+
+    def shell_complete(
+        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin as typed."""
+        return _beginning(incomplete, [HOST, *list_target_profiles(find_data_folders().profiles)])
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 class Shape(click.ParamType[tuple[int, ...]]):

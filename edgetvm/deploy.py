@@ -7,7 +7,16 @@ import msgspec
 
 from edgetvm import __version__
 from edgetvm.bundle_choice import choose_bundles
-from edgetvm.cli import device_options, notes, results, run_command
+from edgetvm.cli import (
+    ModelName,
+    TargetName,
+    device_options,
+    json_option,
+    notes,
+    print_json,
+    results,
+    run_command,
+)
 from edgetvm.comparison_display import print_comparison
 from edgetvm.deployment import Timing, deploy_together
 from edgetvm.measurement import Run, write_run
@@ -27,11 +36,16 @@ class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):
     cores: str = ""
     repeat: int = 20
     together: bool = False
+    json: bool = False
 
 
-@click.command()
-@click.argument("models", metavar="[MODEL]...", nargs=-1)
-@click.option("--target", help="Target whose bundles to take; without it what fits the device.")
+@click.command(short_help="Run, check and time bundles on a device.")
+@click.argument("models", metavar="[MODEL]...", nargs=-1, type=ModelName())
+@click.option(
+    "--target",
+    type=TargetName(),
+    help="Target whose bundles to take; without it what fits the device.",
+)
 @device_options
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Without it, as many as it was tuned for."
@@ -48,6 +62,7 @@ class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):
     is_flag=True,
     help="Time all models in turn, in one session: their ratios are free of drift.",
 )
+@json_option
 @click.version_option(__version__)
 def deploy(**options: Any) -> None:
     """Run bundles on a device, check their output, time them and compare with the papers.
@@ -64,6 +79,8 @@ def deploy(**options: Any) -> None:
 
 def run(options: DeployOptions, folders: DataFolders) -> list[Run]:
     """Deploy the bundles, write a run beside each, print the comparison and return the runs.
+
+    With `json` the runs are printed in the comparison's place.
 
     Raises
     ------
@@ -94,7 +111,10 @@ def run(options: DeployOptions, folders: DataFolders) -> list[Run]:
                 write_run(one, bundle)
                 _print_notes(one)
             runs += deployed
-    print_comparison(results, compare(runs, load_papers()))
+    if options.json:
+        print_json(runs)
+    else:
+        print_comparison(results, compare(runs, load_papers()))
     return runs
 
 

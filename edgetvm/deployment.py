@@ -138,7 +138,7 @@ def _open_session(
     for manifest in manifests:
         check_bundle_fits(info, manifest, address)
     address = replace(address, cores=cores, opencl=on_gpu)
-    session = DeviceSession(address, threads, SESSION_TIMEOUT_S)
+    session = DeviceSession(address, threads, SESSION_TIMEOUT_S * len(manifests))
     if session.info.opencl is not None:
         for one in manifests:
             check_gpu_fits(session.info.opencl, one.tvm_target, one.target, address)

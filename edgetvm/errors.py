@@ -27,6 +27,10 @@ class DeviceError(EdgetvmError):
     exit_code = 3
 
 
+class VersionError(DeviceError):
+    """The device was reached, and runs another edgetvm or TVM."""
+
+
 class CompileError(EdgetvmError):
     """A network cannot be exported, tuned or built."""
 

@@ -8,7 +8,16 @@ import msgspec
 
 from edgetvm import __version__
 from edgetvm.bundle_choice import choose_bundles
-from edgetvm.cli import device_options, notes, results, run_command
+from edgetvm.cli import (
+    ModelName,
+    TargetName,
+    device_options,
+    json_option,
+    notes,
+    print_json,
+    results,
+    run_command,
+)
 from edgetvm.layer_profile import LayerProfile, write_profile
 from edgetvm.paths import DataFolders, find_data_folders
 from edgetvm.profile_display import print_profile
@@ -27,14 +36,18 @@ class ProfileOptions(msgspec.Struct, frozen=True, kw_only=True):
     json: bool = False
 
 
-@click.command()
-@click.argument("model")
-@click.option("--target", help="Target whose bundle to take; without it what fits the device.")
+@click.command(short_help="Time each layer of a network on a device.")
+@click.argument("model", type=ModelName())
+@click.option(
+    "--target",
+    type=TargetName(),
+    help="Target whose bundle to take; without it what fits the device.",
+)
 @device_options
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Without it, as many as it was tuned for."
 )
-@click.option("--json", is_flag=True, help="Print the profile as JSON.")
+@json_option
 @click.version_option(__version__)
 def profile(**options: Any) -> None:
     """Time each layer of MODEL's bundle on a device, beside what the device could do at best.
@@ -50,7 +63,7 @@ def profile(**options: Any) -> None:
     asked = ProfileOptions(**options)
     found = run(asked, find_data_folders())
     if asked.json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        print_json(found)
     else:
         print_profile(results, found)
 

@@ -81,3 +81,14 @@ def print_verdicts(
     right = sum(verdict.is_right for verdict in seen)
     console.print(f"{store.path}: {right} of {len(seen)} records are right")
     return seen
+
+
+def verdict_row(verdict: "Verdict") -> dict[str, object]:
+    """Return what came of a record, for JSON; `record` is its line."""
+    return {
+        "workload_key": verdict.workload.key,
+        "description": verdict.workload.description,
+        "outcome": verdict.outcome.value,
+        "reason": verdict.reason,
+        "record": verdict.line,
+    }

@@ -3,13 +3,11 @@
 import click
 
 from edgetvm import __version__
-from edgetvm.cli import notes, results, run_command
+from edgetvm.cli import TargetName, json_option, notes, print_json, results, run_command
 from edgetvm.errors import UsageError
 from edgetvm.opencl_device import find_opencl, opencl_devices
 from edgetvm.paths import find_data_folders
-from edgetvm.target_profile import load_target_profile
-
-HOST = "host"
+from edgetvm.target_profile import HOST, load_target_profile
 
 
 @click.group(no_args_is_help=False)
@@ -28,9 +26,15 @@ def runtime() -> None:
 @runtime.command()
 @click.option("--opencl", is_flag=True, required=True, help="The OpenCL runtime, for GPUs.")
 @click.option(
-    "--for", "target", default=HOST, show_default=True, help="Target that it is to run on."
+    "--for",
+    "target",
+    type=TargetName(),
+    default=HOST,
+    show_default=True,
+    help="Target that it is to run on.",
 )
-def build(opencl: bool, target: str) -> None:  # noqa: ARG001 - the only part, named all the same
+@json_option
+def build(opencl: bool, target: str, json: bool) -> None:  # noqa: ARG001 - --opencl is all there is
     """Compile a part of the runtime, once for each TVM and compiler, and say where it is.
 
     Commands that need it for a board build it themselves and send it there; build it on the board
@@ -45,11 +49,16 @@ def build(opencl: bool, target: str) -> None:  # noqa: ARG001 - the only part, n
         arch = load_target_profile(target, find_data_folders().profiles).arch
     with notes.status(f"compiling for {arch}"):
         plugin = build_opencl_runtime(arch)
-    results.print(f"{plugin}: {plugin.stat().st_size / 1024:.0f} KiB")
+    size_bytes = plugin.stat().st_size
+    if json:
+        print_json({"path": str(plugin), "arch": arch, "size_bytes": size_bytes})
+    else:
+        results.print(f"{plugin}: {size_bytes / 1024:.0f} KiB")
 
 
 @runtime.command()
-def devices() -> None:
+@json_option
+def devices(json: bool) -> None:
     """List this machine's OpenCL devices, as commands would find them."""
     library = find_opencl()
     if library is None:
@@ -61,6 +70,9 @@ def devices() -> None:
     found = opencl_devices(library)
     if not found:
         raise UsageError(f"{library} knows no device: is its driver installed and allowed?")
+    if json:
+        print_json(found)
+        return
     for device in found:
         results.print(
             f"{device.name} ({device.platform}, {device.version}): {device.compute_units} units, "

@@ -16,6 +16,9 @@ PLAIN_KEYS = f"-keys={CPU}"
 
 ARM_ARCHITECTURES = ("aarch64", "armv7l")
 
+HOST = "host"
+"""The target of this machine's own CPU, which has no file."""
+
 
 class CoreCluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Cores of one kind; 0 stands for what no source says.
@@ -126,6 +129,11 @@ class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return next(one for one in self.clusters if self.runs_on in ("", one.name))
 
     @property
+    def peak_flop_per_s(self) -> float:
+        """Of what kernels run on, the GPU or `cluster`, fp32; 0 if unknown."""
+        return (self.gpu or self.cluster).peak_flop_per_s
+
+    @property
     def cores(self) -> int:
         """Threads of one inference unless the user says otherwise."""
         return self.cluster.count
@@ -151,7 +159,7 @@ def list_target_profiles(folder: Path) -> list[str]:
 
 def target_argument(name: str, folder: Path) -> str:
     """Return what ``--target`` takes for a target: its name, or ``host`` without a profile."""
-    return name if name in list_target_profiles(folder) else "host"
+    return name if name in list_target_profiles(folder) else HOST
 
 
 def load_target_profile(name: str, folder: Path) -> TargetProfile:
@@ -164,7 +172,7 @@ def load_target_profile(name: str, folder: Path) -> TargetProfile:
     """
     path = folder / f"{name}.toml"
     if not path.is_file():
-        known = ["host", *list_target_profiles(folder)]
+        known = [HOST, *list_target_profiles(folder)]
         raise UsageError(f"Unknown target {name!r}: {did_you_mean(name, known)}")
     profile = msgspec.structs.replace(_read(path, folder), name=name)
     if not re.search(rf"(^|\s)-model={re.escape(name)}(\s|$)", profile.tvm_target):

@@ -8,8 +8,12 @@ import click
 from edgetvm import __version__
 from edgetvm.cli import (
     Duration,
+    ModelName,
     Shape,
+    TargetName,
     device_options,
+    json_option,
+    print_json,
     require_host_packages,
     results,
     run_command,
@@ -17,14 +21,14 @@ from edgetvm.cli import (
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.paths import find_data_folders
 from edgetvm.recipe import Precision, list_recipes
-from edgetvm.target_profile import list_target_profiles
+from edgetvm.target_profile import HOST, list_target_profiles
 from edgetvm.tuning_options import BEST, TuneOptions
 from edgetvm.tuning_run import run
 
 
 @click.command()
-@click.argument("model", required=False)
-@click.option("--target", help="Target profile, or host for this machine's CPU.")
+@click.argument("model", required=False, type=ModelName())
+@click.option("--target", type=TargetName(), help="Target profile, or host for this machine's CPU.")
 @click.option("--trials", type=click.IntRange(min=0), help="Candidates to measure in this run.")
 @click.option(
     "--budget", "budget_s", type=Duration(), help="Time for tuning, such as 90s, 30m or 2h."
@@ -55,6 +59,7 @@ from edgetvm.tuning_run import run
 )
 @click.option("--drop-bad-records", is_flag=True, help="Move unreadable record lines away.")
 @click.option("--list", "list_only", is_flag=True, help="List models and targets, and stop.")
+@json_option
 @click.version_option(__version__)
 def tune(model: str | None, target: str | None, list_only: bool, **options: Any) -> None:
     """Tune MODEL for a target and build its bundle below build/.
@@ -69,8 +74,13 @@ def tune(model: str | None, target: str | None, list_only: bool, **options: Any)
     """
     folders = find_data_folders()
     if list_only:
-        results.print("models:  " + "  ".join(list_recipes(folders.recipes)))
-        results.print("targets: " + "  ".join(["host", *list_target_profiles(folders.profiles)]))
+        models = list_recipes(folders.recipes)
+        targets = [HOST, *list_target_profiles(folders.profiles)]
+        if options["json"]:
+            print_json({"models": models, "targets": targets})
+            return
+        results.print("models:  " + "  ".join(models))
+        results.print("targets: " + "  ".join(targets))
         return
     if model is None or target is None:
         raise click.UsageError("MODEL and --target are needed; --list shows what there is.")

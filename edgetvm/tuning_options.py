@@ -34,6 +34,7 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
     drop_bad_records: bool = False
     tuner: str = AUTO_SCHEDULER
     precision: Precision | None = None
+    json: bool = False
 
     @property
     def stands_for_gpu(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgetvm.cli import notes, results
+from edgetvm.cli import notes, print_json, results
 from edgetvm.errors import RecordError, UsageError
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.paths import DataFolders
@@ -83,9 +83,12 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             spent = (progress.trials, progress.search_s) if progress else (0, 0.0)
             manifest = write_bundle(build, bundle, *spent)
     rpc = options.rpc if fleet is None else str(address)
-    print_tuning_summary(results, manifest, bundle, progress, rpc)
+    if options.json:
+        print_json({"bundle": str(bundle), "manifest": manifest})
+    summary = notes if options.json else results
+    print_tuning_summary(summary, manifest, bundle, progress, rpc)
     if fleet is not None:
-        print_boards(results, fleet.boards)
+        print_boards(summary, fleet.boards)
     if progress is not None and (untried := progress.untried):
         raise RecordError(
             f"{untried} of {len(manifest.tasks)} tasks were not tried within the budget, and the "

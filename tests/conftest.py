@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -90,3 +91,33 @@ def device() -> Iterator[object]:
 
     with loopback_server() as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A server on this machine that asks for its token, as if it were in the network."""
+    from edgetvm.access import ServerIdentity
+    from edgetvm.stages.device.session import Address
+
+    config = tmp_path_factory.mktemp("config")
+    code = (
+        "import sys; from pathlib import Path;"
+        "from edgetvm.access import ServerIdentity;"
+        "from edgetvm.stages.device.server import DeviceServer;"
+        f"identity = ServerIdentity.of_this_machine(Path({str(config)!r}));"
+        "server = DeviceServer('127.0.0.1', 0, identity);"
+        "print(server.address[1], flush=True);"
+        "import threading;"
+        "threading.Thread(target=lambda: (sys.stdin.read(), server.close()), daemon=True).start();"
+        "server.serve_forever()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        port = int(process.stdout.readline())
+        token = ServerIdentity.of_this_machine(config).token
+        yield Address("127.0.0.1", port, token)
+        process.stdin.close()
+        assert process.wait(10) == 0

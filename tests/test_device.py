@@ -14,7 +14,7 @@ import tvm
 from tvm import rpc
 
 from edgetvm.device_info import DeviceInfo
-from edgetvm.errors import DeviceError
+from edgetvm.errors import DeviceError, VersionError
 from edgetvm.host_cpu import usable_cores
 from edgetvm.stages.device import session as session_module
 from edgetvm.stages.device.choice import device_at
@@ -136,7 +136,7 @@ def test_stock_tvm_server_is_refused(device: Address) -> None:
 def test_another_tvm_version_is_refused(device: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module.tvm, "__version__", "0.18.0")
     with pytest.raises(
-        DeviceError, match=r"TVM 0\.19\.0, this machine edgetvm .* with TVM 0\.18\.0"
+        VersionError, match=r"TVM 0\.19\.0, this machine edgetvm .* with TVM 0\.18\.0"
     ):
         DeviceSession(device, 1, timeout_s=10)
 

@@ -7,17 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from edgetvm.board import board
-from edgetvm.compare import compare
-from edgetvm.compress import compress
-from edgetvm.deploy import deploy
-from edgetvm.models.__main__ import models
-from edgetvm.profile import profile
-from edgetvm.records.__main__ import records
-from edgetvm.report import report
-from edgetvm.runtime import runtime
-from edgetvm.serve import serve
-from edgetvm.tune import tune
+from edgetvm.__main__ import COMMANDS, program
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -25,27 +15,13 @@ DOCUMENTS = sorted(
     for path in ROOT.rglob("*.md")
     if not {".venv", ".venv-peers", "build", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
-COMMANDS = {
-    str(command.name): command
-    for command in (
-        tune,
-        deploy,
-        compare,
-        serve,
-        runtime,
-        board,
-        compress,
-        models,
-        records,
-        profile,
-        report,
-    )
-}
 COMMAND_LINES = sorted(
     {
         match.group(0)
         for path in [*DOCUMENTS, ROOT / "Makefile"]
-        for match in re.finditer(r"python -m edgetvm\.[^`\n]*", path.read_text())
+        for match in re.finditer(
+            r"(?<=python -m edgetvm\.)[^`\n]*|(?<=`edgetvm )[^`\n]*", path.read_text()
+        )
         if "MODEL" not in match.group(0)
     }
 )
@@ -53,12 +29,13 @@ COMMAND_LINES = sorted(
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
 def test_command_line_is_valid(line: str) -> None:
-    module, *arguments = shlex.split(line, comments=True)[2:]
-    command = COMMANDS[module.removeprefix("edgetvm.")]
+    name, *arguments = shlex.split(line, comments=True)
+    command = program.get_command(click.Context(program), name)
+    assert command is not None, name
     if isinstance(command, click.Group) and arguments and arguments[0] in command.commands:
         command = command.commands[arguments.pop(0)]
     # Parses names, options and values without running anything.
-    click.Command.make_context(command, module, list(arguments))
+    click.Command.make_context(command, name, list(arguments))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgetvm.deploy import deploy
+from edgetvm.doctor import doctor
 from edgetvm.errors import DeviceError, NumericsError, UsageError
 from edgetvm.manifest import read_manifest
 from edgetvm.measurement import latest_run
@@ -72,6 +73,19 @@ def test_its_sessions_are_processes_of_its_own(server: Address) -> None:
         session = DeviceSession(server, threads, timeout_s=60)
         assert session.threads == threads
         del session  # ends it: the server takes one at a time
+
+
+@needs_board
+@pytest.mark.parametrize(("target", "last"), [("rasp4b", "timing"), ("mali_t860", "OpenCL output")])
+def test_doctor_goes_the_whole_way(
+    target: str, last: str, board: Emulated, project: DataFolders, invoke: Invoke
+) -> None:
+    outcome = invoke(doctor, "--rpc", "emulated", "--target", target, "--json")
+    assert outcome.exit_code == 0, outcome.stdout
+    checks = {check["name"]: check for check in json.loads(outcome.stdout)}
+    assert next(reversed(checks)) == last
+    assert "QEMU cortex-a72" in checks["session"]["found"]
+    assert "so that it says nothing of speed" in checks["timing"]["found"]
 
 
 @needs_board

@@ -25,6 +25,8 @@ LAYERS = (
         "revision",
         "device_info",
         "verdict",
+        "checks",
+        "host_checks",
     ),
     (
         "recipe",
@@ -38,7 +40,14 @@ LAYERS = (
     ),
     ("models", "paper"),
     ("stages",),
-    ("cli", "tuning_display", "comparison_display", "records_display", "profile_display"),
+    (
+        "cli",
+        "tuning_display",
+        "comparison_display",
+        "records_display",
+        "profile_display",
+        "targets_display",
+    ),
     (
         "tuning_options",
         "tuning_search",
@@ -49,6 +58,8 @@ LAYERS = (
         "deploy",
         "profiling",
         "profile",
+        "targets",
+        "doctor",
         "serve",
         "runtime",
         "board",
@@ -129,7 +140,11 @@ def test_only_the_models_and_the_import_into_relay_use_torch(path: Path) -> None
     [
         "edgetvm",
         "edgetvm.records.__main__",
-        *(f"edgetvm.{command}" for command in ("tune", "deploy", "serve", "board", "compress")),
+        *(
+            f"edgetvm.{command}"
+            for command in ("tune", "deploy", "serve", "board", "compress", "doctor")
+        ),
+        "edgetvm.__main__",
     ],
 )
 def test_importing_loads_neither_torch_nor_tvm(module: str) -> None:

@@ -119,6 +119,8 @@ class TestPlugIn:
         assert plugin.stat().st_size < 200_000
         monkeypatch.setattr(opencl_runtime, "_compile", None)
         assert opencl_runtime.build_opencl_runtime(HERE) == plugin
+        again = json.loads(invoke(runtime, "build", "--opencl", "--json").stdout)
+        assert again["path"] == str(plugin)
 
     def test_a_missing_compiler_is_said_with_its_package(
         self, monkeypatch: pytest.MonkeyPatch, project: DataFolders, invoke: Invoke
@@ -170,6 +172,8 @@ class TestDevice:
         outcome = invoke(runtime, "devices")
         assert outcome.exit_code == 0, outcome.stderr
         assert "work-groups of" in outcome.stdout
+        (device, *_) = json.loads(invoke(runtime, "devices", "--json").stdout)
+        assert device["name"] in outcome.stdout.replace("\n", " ")
 
     @pytest.mark.parametrize(
         ("library", "reason"), [(None, "No OpenCL library was found"), ("x", "knows no device")]

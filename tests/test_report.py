@@ -13,6 +13,7 @@ import click
 import msgspec
 import pytest
 
+from edgetvm.__main__ import program
 from edgetvm.device_state import DeviceState
 from edgetvm.errors import UsageError
 from edgetvm.layer_profile import write_profile
@@ -35,7 +36,6 @@ from tests.conftest import ROOT, Invoke
 from tests.planted_bundle import COMMIT, plant_bundle, plant_records, task
 from tests.planted_records import line
 from tests.test_comparison import figure, make_run, measurement, paper
-from tests.test_docs import COMMANDS
 from tests.test_profile import layer, planted
 
 BUSY = {"others_busy": 1.9}
@@ -320,8 +320,10 @@ class TestSections:
         assert "python -m edgetvm.deploy build --target planted --threads 1" in section.commands
         for text in section.commands[1:]:
             module, *arguments = shlex.split(text)[2:]
-            command = COMMANDS[module.removeprefix("edgetvm.")]
-            click.Command.make_context(command, module, arguments)
+            name = module.removeprefix("edgetvm.")
+            command = program.get_command(click.Context(program), name)
+            assert command is not None
+            command.make_context(name, arguments)
         row = rows_of(section)["build"]
         assert row["Weights"] == "my weights.pth"
         assert row["Bundle"] == "0" * 16 + ", built again since the run"

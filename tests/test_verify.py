@@ -1,5 +1,6 @@
 """Definitions and records that are rebuilt without their network, and judged."""
 
+import json
 import re
 from pathlib import Path
 
@@ -158,6 +159,10 @@ def test_a_record_that_does_not_rebuild_is_named(store: RecordStore, invoke: Inv
     assert "1 records cannot be rebuilt" in outcome.error
     assert "line 1: not rebuilt: conv2d" in outcome.stdout
     assert "4 of 5 records are right" in outcome.stdout
+    first, *others = json.loads(invoke(records, "verify", "--json").stdout)
+    assert first["outcome"] == "not rebuilt"
+    assert first["record"] == store.read_lines()[0]
+    assert {other["outcome"] for other in others} == {"right"}
 
 
 def test_workloads_without_a_definition_are_not_passed_over(

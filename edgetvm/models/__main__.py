@@ -4,7 +4,14 @@ import click
 from rich.progress import track
 
 from edgetvm import __version__
-from edgetvm.cli import notes, require_host_packages, results, run_command
+from edgetvm.cli import (
+    ModelName,
+    notes,
+    print_json,
+    require_host_packages,
+    results,
+    run_command,
+)
 from edgetvm.comparison_display import print_table
 from edgetvm.errors import UsageError, did_you_mean
 from edgetvm.paper.figures import load_papers
@@ -13,16 +20,17 @@ from edgetvm.paths import find_data_folders
 from edgetvm.recipe import load_recipes
 
 
-@click.command()
-@click.argument("prefixes", metavar="[MODEL]...", nargs=-1)
+@click.command(short_help="List the models with their sizes, ours and published.")
+@click.argument("prefixes", metavar="[MODEL]...", nargs=-1, type=ModelName())
 @click.option("--names", is_flag=True, help="Only the names, without counting anything.")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "markdown", "csv"]),
+    type=click.Choice(["text", "markdown", "csv", "json"]),
     default="text",
     show_default=True,
 )
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @click.version_option(__version__)
 def models(prefixes: tuple[str, ...], names: bool, form: str) -> None:
     """List the models whose names begin with MODEL, or all: input, size, and what was published.
@@ -41,17 +49,25 @@ def models(prefixes: tuple[str, ...], names: bool, form: str) -> None:
         if not matching:
             raise UsageError(f"No model begins with {prefix!r}: {did_you_mean(prefix, recipes)}")
         chosen += matching
+    chosen = list(dict.fromkeys(chosen))
     if names:
-        click.echo("\n".join(dict.fromkeys(chosen)))
+        if form == "json":
+            print_json(chosen)
+        else:
+            click.echo("\n".join(chosen))
         return
     require_host_packages()
-    from edgetvm.models.listing import listing_row
+    from edgetvm.models.listing import listing_row, measure_model
 
     papers = load_papers()
-    rows = [
-        listing_row(name, recipes[name], papers)
-        for name in track(dict.fromkeys(chosen), "counting", console=notes, transient=True)
+    sizes = [
+        measure_model(name, recipes[name], papers)
+        for name in track(chosen, "counting", console=notes, transient=True)
     ]
+    if form == "json":
+        print_json(sizes)
+        return
+    rows = [listing_row(size) for size in sizes]
     if form == "text":
         print_table(
             results, "Parameters and multiply-adds, ours and published", rows, list(rows[0])

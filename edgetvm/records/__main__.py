@@ -5,11 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 from rich.progress import track
 
 from edgetvm import __version__
-from edgetvm.cli import notes, require_host_packages, results, run_command
+from edgetvm.cli import (
+    TargetName,
+    json_option,
+    notes,
+    print_json,
+    require_host_packages,
+    results,
+    run_command,
+)
 from edgetvm.errors import UsageError, did_you_mean
 from edgetvm.manifest import read_manifest
 from edgetvm.paths import find_data_folders
@@ -19,7 +26,14 @@ from edgetvm.records.line import workload_key_of
 from edgetvm.records.merging import merge_into, read_foreign
 from edgetvm.records.store import find_store, list_stores, stores_of, target_of
 from edgetvm.records.summary import WorkloadSummary, summarise_store, summarise_workloads
-from edgetvm.records_display import note_undefined, print_stores, print_verdicts, print_workloads
+from edgetvm.records_display import (
+    note_undefined,
+    print_stores,
+    print_verdicts,
+    print_workloads,
+    verdict_row,
+)
+from edgetvm.target_profile import HOST
 
 if TYPE_CHECKING:
     from edgetvm.target_profile import TargetProfile
@@ -46,23 +60,32 @@ def _of_a_store(command: Command) -> Command:
         "--threads", type=click.IntRange(min=1), help="Of how many threads.  [default: the only]"
     )
     target = click.option(
-        "--target", default="host", show_default=True, help="Whose records, as tune has it."
+        "--target",
+        type=TargetName(),
+        default=HOST,
+        show_default=True,
+        help="Whose records, as tune has it.",
     )
     return target(threads(command))
 
 
 @records.command("list")
-@click.option("--target", help="Show the workloads of this target's stores.")
+@click.option("--target", type=TargetName(), help="Show the workloads of this target's stores.")
 @click.option("--threads", type=click.IntRange(min=1), help="Only stores of so many threads.")
-def list_records(target: str | None, threads: int | None) -> None:
+@json_option
+def list_records(target: str | None, threads: int | None, json: bool) -> None:
     """List the stores, or with --target the workloads that were tuned for it."""
     logs = find_data_folders().tuning_logs
     stores = list_stores(logs) if target is None else stores_of(logs, _folder_name(target))
     stores = [store for store in stores if threads in (None, store.threads)]
     if target is None:
         summaries = [summarise_store(store) for store in stores]
-        print_stores(results, summaries)
+        print_json(summaries) if json else print_stores(results, summaries)
         note_undefined(notes, sum(summary.undefined for summary in summaries))
+        return
+    if json:
+        rows = {f"{store.path}": [one.as_row() for one in _summaries(store)] for store in stores}
+        print_json(rows)
         return
     for store in stores:
         workloads = _summaries(store)
@@ -73,6 +96,7 @@ def list_records(target: str | None, threads: int | None) -> None:
 @records.command()
 @_of_a_store
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
 def best(target: str, threads: int | None, form: str) -> None:
     """Show the best record of each workload; in JSON with the record itself."""
     store = _find_store(target, threads)
@@ -81,17 +105,7 @@ def best(target: str, threads: int | None, form: str) -> None:
         print_workloads(results, f"Best records of {store.path}", valid)
         note_undefined(notes, sum(summary.workload is None for summary in valid))
         return
-    rows = [
-        {
-            "workload_key": summary.key,
-            "description": summary.description,
-            "best_s": summary.best_s,
-            "flop_per_s": summary.flop_per_s,
-            "record": summary.best and summary.best.text,
-        }
-        for summary in valid
-    ]
-    click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+    print_json([summary.as_row() for summary in valid])
 
 
 @records.command()
@@ -118,7 +132,10 @@ def compact(target: str, threads: int | None, keep: int | None, spread: int) -> 
 @click.option("--all", "every", is_flag=True, help="Every valid record, not only the best.")
 @click.option("--rpc", metavar="HOST[:PORT]", help="Device; without it this machine.")
 @click.option("--drop", "dropping", is_flag=True, help="Move bad records to .rejected.")
-def verify(target: str, threads: int | None, every: bool, rpc: str | None, dropping: bool) -> None:
+@json_option
+def verify(
+    target: str, threads: int | None, every: bool, rpc: str | None, dropping: bool, json: bool
+) -> None:
     """Rebuild the best record of each workload, alone, and compare its output.
 
     The reference is the same computation unscheduled, on the same random input. The exit code is
@@ -138,7 +155,9 @@ def verify(target: str, threads: int | None, every: bool, rpc: str | None, dropp
         console=notes,
         transient=True,
     )
-    verdicts = print_verdicts(results, store, following)
+    verdicts = print_verdicts(notes if json else results, store, following)
+    if json:
+        print_json([verdict_row(verdict) for verdict in verdicts])
     bad = {verdict.line for verdict in verdicts if verdict.is_bad}
     if dropping and bad:
         gone = store.edit(lambda lines: [line for line in lines if line not in bad], reject=True)
@@ -223,7 +242,7 @@ def _find_store(target: str, threads: int | None) -> RecordStore:
 def _folder_name(target: str) -> str:
     """Return the folder of a target's records; ``host`` goes by the CPU's name."""
     name = target_of(target)
-    return target if name != "host" else target.replace(name, _profile(name).name)
+    return target if name != HOST else target.replace(name, _profile(name).name)
 
 
 def _profile(target: str) -> "TargetProfile":
@@ -232,7 +251,7 @@ def _profile(target: str) -> "TargetProfile":
     from edgetvm.stages.host_target import detect_host_profile, resolve_target
 
     host, name = detect_host_profile(), target_of(target)
-    if name in ("host", host.name):
+    if name in (HOST, host.name):
         return host
     return resolve_target(name, find_data_folders().profiles)
 

@@ -43,6 +43,18 @@ class WorkloadSummary(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return self.workload.flop / self.best_s
 
+    def as_row(self) -> dict[str, object]:
+        """Return what there is to say of it, for JSON; `record` is the fastest as TVM wrote it."""
+        return {
+            "workload_key": self.key,
+            "description": self.description,
+            "records": self.records,
+            "failed": self.failed,
+            "best_s": self.best_s,
+            "flop_per_s": self.flop_per_s,
+            "record": self.best and self.best.text,
+        }
+
 
 class StoreSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A store in numbers; `undefined` counts the workloads without a definition."""

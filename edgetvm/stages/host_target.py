@@ -7,8 +7,10 @@ import tvm
 
 from edgetvm import host_cpu
 from edgetvm.errors import UsageError
+from edgetvm.stages.build.linker import own_link_triple
 from edgetvm.target_profile import (
     ARM_ARCHITECTURES,
+    HOST,
     PLAIN_KEYS,
     CoreCluster,
     TargetProfile,
@@ -18,9 +20,6 @@ from edgetvm.target_profile import (
 
 TVM_VERSION = str(tvm.__version__)
 """Version of the TVM in use; records belong to one version."""
-
-OLDEST_GLIBC = "2.28"
-"""Oldest glibc that libraries built for this machine ask for; that of the TVM wheels."""
 
 
 def detect_host_profile() -> TargetProfile:
@@ -52,7 +51,7 @@ def detect_host_profile() -> TargetProfile:
         tvm_target=f"llvm{keys} -mcpu={name} -model={name}{_attributes(features)}",
         arch=arch,
         features=tuple(f for f in ("avx2", "fma", "avx512f", "asimd") if f in features),
-        link_triple=f"{arch}-linux-gnu.{OLDEST_GLIBC}",
+        link_triple=own_link_triple(),
         clusters=tuple(
             CoreCluster(
                 name=one.name,
@@ -83,7 +82,7 @@ def resolve_target(name: str, profiles: Path, *, driven_here: bool = False) -> T
         There is no such target, its profile is faulty, or it is to be driven from here and is no
         GPU's.
     """
-    if name == "host" and not driven_here:
+    if name == HOST and not driven_here:
         return detect_host_profile()
     profile = load_target_profile(name, profiles)
     if not driven_here:

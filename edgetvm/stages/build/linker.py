@@ -1,5 +1,6 @@
 """Linking without an installed toolchain: zig's clang and lld, which come as a Python package."""
 
+import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -8,6 +9,14 @@ from edgetvm.errors import CompileError
 from edgetvm.manifest import LibraryFile, sha256_of
 
 _MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64", "EM_ARM": "armv7l"}
+
+OLDEST_GLIBC = "2.28"
+"""Oldest glibc that libraries built for this machine ask for; that of the TVM wheels."""
+
+
+def own_link_triple() -> str:
+    """Return the linker's target for libraries that this machine is to run."""
+    return f"{platform.machine()}-linux-gnu.{OLDEST_GLIBC}"
 
 
 def link_library(objects: list[Path], output: Path, link_triple: str) -> None:

@@ -43,13 +43,30 @@ def device_at(
         with emulated_server(board) as address:
             yield address
         return
-    known = KnownTokens.read()
+    address = address_of(rpc, token)
+    if token is not None:
+        reach(address)
+        keep_token(address)
+    yield address
+
+
+def address_of(rpc: str, token: str | None = None) -> Address:
+    """Return the address of a device in the network, with the token given or kept for it.
+
+    Raises
+    ------
+    DeviceError, UsageError
+        It is no address, or no token.
+    """
     address = Address.parse(rpc)
     if token is not None:
-        address = replace(address, token=Token.parse(token))
-        reach(address)
-        assert address.token is not None
-        known.store(address.host, address.token)
-    elif not address.is_local:
-        address = replace(address, token=known.of(address.host))
-    yield address
+        return replace(address, token=Token.parse(token))
+    if address.is_local:
+        return address
+    return replace(address, token=KnownTokens.read().of(address.host))
+
+
+def keep_token(address: Address) -> None:
+    """Keep the token of an address, which was right, for later runs."""
+    assert address.token is not None
+    KnownTokens.read().store(address.host, address.token)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from edgetvm.access import Token, client_tls
-from edgetvm.errors import DeviceError
+from edgetvm.errors import DeviceError, VersionError
 from edgetvm.stages.device.greeting import MAX_LINE_BYTES, Answer, Hello, Versions, as_line
 
 RPC_KEY = "edgetvm"
@@ -57,7 +57,7 @@ class Route:
         ------
         DeviceError
             Nothing listens there, it does not answer in time, is another than the token says, or
-            turns this client away.
+            turns this client away; a `VersionError` if only for its versions.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -97,7 +97,8 @@ class Route:
         writer.write(as_line(Hello(versions=versions, secret=token.secret.hex())))
         answer = msgspec.json.decode(await reader.readline(), type=Answer)
         if answer.refusal:
-            raise DeviceError(f"{self} turns this machine away: {answer.refusal}.")
+            kind = VersionError if answer.is_token_right else DeviceError
+            raise kind(f"{self} turns this machine away: {answer.refusal}.")
 
     async def _is_encrypted(self) -> bool:
         with suppress(OSError, EOFError):

@@ -46,10 +46,17 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The server's line; `refusal` is empty if the client is welcome."""
+    """The server's line.
+
+    Attributes
+    ----------
+    refusal : empty if the client is welcome.
+    is_token_right : whether it was the client's versions that were refused.
+    """
 
     versions: Versions
     refusal: str = ""
+    is_token_right: bool = True
 
 
 def as_line(message: Hello | Answer) -> bytes:

@@ -146,13 +146,15 @@ class DeviceServer:
         assert self._identity is not None
         hello = msgspec.json.decode(await _read_line(reader), type=Hello)
         here, refusal = Versions.here(), ""
-        if not self._identity.token.is_secret(bytes.fromhex(hello.secret)):
+        is_token_right = self._identity.token.is_secret(bytes.fromhex(hello.secret))
+        if not is_token_right:
             logger.warning("%s gave a wrong token", peer)
             await asyncio.sleep(WRONG_TOKEN_DELAY_S)
             refusal = "the token is wrong: give --token as the server printed it"
         elif not here.fits(hello.versions):
             refusal = f"it runs {here}, you {hello.versions}: install the same edgetvm on both"
-        writer.write(as_line(Answer(versions=here, refusal=refusal)))
+        answer = Answer(versions=here, refusal=refusal, is_token_right=is_token_right)
+        writer.write(as_line(answer))
         await writer.drain()
         return not refusal
 

@@ -13,7 +13,7 @@ from tvm import rpc
 from edgetvm.access import Token
 from edgetvm.device_info import DeviceInfo
 from edgetvm.device_state import DeviceState
-from edgetvm.errors import DeviceError, did_you_mean, one_line
+from edgetvm.errors import DeviceError, VersionError, did_you_mean, one_line
 from edgetvm.files import replacing
 from edgetvm.stages.device.connection import (
     DEFAULT_PORT,
@@ -156,7 +156,7 @@ class DeviceSession:
         """
         known = {path.name: path for path in sorted(kept.glob("*"))}
         for path in known.values():
-            self._upload(path)
+            self.upload(path)
         try:
             loaded = msgspec.json.decode(self._call("load_kernels", library), type=LoadedKernels)
         except tvm.TVMError:
@@ -171,7 +171,7 @@ class DeviceSession:
     def _use_opencl(self) -> Any:
         device = use_opencl(
             lambda plugin: str(self._call("load_opencl", plugin)),
-            self._upload,
+            self.upload,
             self.info.arch,
             str(self.address),
         )
@@ -191,7 +191,7 @@ class DeviceSession:
                 f"it cannot say what device it is. {START_SERVER}"
             ) from err
         if not here.fits(there):
-            raise DeviceError(
+            raise VersionError(
                 f"{self.address} runs {there}, this machine {here}: install the same edgetvm on "
                 "both."
             )
@@ -218,18 +218,19 @@ class DeviceSession:
         return in_use, cpus
 
     def load_library(self, path: Path, name: str | None = None) -> Any:
-        """Upload a shared library, under another name if one is given, and load it on the device.
+        """Upload a shared library and load it on the device; arguments and errors of `upload`."""
+        name = name or path.name
+        self.upload(path, name)
+        return self.remote.load_module(name)
+
+    def upload(self, path: Path, name: str | None = None) -> None:
+        """Write a file among those of the session, under another name if one is given.
 
         Raises
         ------
         DeviceError
             The device cannot write it.
         """
-        name = name or path.name
-        self._upload(path, name)
-        return self.remote.load_module(name)
-
-    def _upload(self, path: Path, name: str | None = None) -> None:
         name = name or path.name
         trouble = self._call("upload", name, bytearray(path.read_bytes()))
         if trouble:

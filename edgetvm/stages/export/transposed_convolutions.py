@@ -43,6 +43,7 @@ class TransposedConvolutions(DFPatternCallback):  # type: ignore[misc]
             kernel_size=(1, 1),
             data_layout="NHWC",
             kernel_layout="HWIO",
+            out_dtype=pre.checked_type.dtype,
         )
         parts = relay.reshape(conv, (batch, *size, *kernel, outputs))
         spread = relay.transpose(parts, (0, 1, 3, 2, 4, 5))
