@@ -41,4 +41,4 @@ zoo: $(INSTALLED)  ## build and verify every model, also the slow ones; takes up
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo.py
 
 clean:
-	rm -rf .venv $(PEERS) build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(PEERS) build test-artefacts .mypy_cache .pytest_cache .ruff_cache

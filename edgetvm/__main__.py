@@ -12,6 +12,7 @@ COMMANDS = {
     "tune": "edgetvm.tune",
     "deploy": "edgetvm.deploy",
     "compare": "edgetvm.compare",
+    "report": "edgetvm.report",
     "profile": "edgetvm.profile",
     "models": "edgetvm.models.__main__",
     "targets": "edgetvm.targets",

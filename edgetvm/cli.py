@@ -18,6 +18,17 @@ from edgetvm.paths import find_data_folders
 from edgetvm.recipe import list_recipes
 from edgetvm.target_profile import HOST, list_target_profiles
 
+_HOST_PACKAGES = (
+    "jinja2",
+    "llvm",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "torch",
+    "xgboost",
+    "ziglang",
+)
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
 # Results go to standard output, progress and everything else to standard error.
@@ -88,10 +99,10 @@ def require_host_packages() -> None:
     UsageError
         One is missing: this is a board's installation, which serves but does not compile.
     """
-    for package in ("llvm", "onnx", "onnxruntime", "torch", "xgboost", "ziglang"):
+    for package in _HOST_PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise UsageError(
-                f"The package {package} is not installed, which compiling needs: "
+                f"The package {package} is not installed, which this needs: "
                 "pip install 'edgetvm[host]'."
             )
 

@@ -16,7 +16,7 @@ from edgetvm.paper.table import (
     ratio_rows,
 )
 
-_LATENCY = (
+LATENCY_COLUMNS = (
     "Model",
     "Estimate",
     "At build",
@@ -27,7 +27,7 @@ _LATENCY = (
     "Relative error",
     "Tuned tasks",
 )
-_FIGURES = (
+FIGURE_COLUMNS = (
     "Model",
     "Latency",
     "Our latency",
@@ -43,7 +43,7 @@ _FIGURES = (
     "Multiply-adds",
     "Our multiply-adds",
 )
-_RATIOS = (
+RATIO_COLUMNS = (
     "Models",
     "Our latency ratio",
     "Published ratio",
@@ -52,9 +52,9 @@ _RATIOS = (
     "Where",
     "Paper's device",
 )
-_CLAIMS = ("Claim", "Networks", "Ratio of", "Published", "Ours", "Outcome", "Why", "Doubts")
-_UNANSWERED = ("Claim", "Outcome", "Why")
-_BOARDS = ("Model", "Latency", "Our latency", "Device", "Beside ours", "Threads", "Runtime")
+CLAIM_COLUMNS = ("Claim", "Networks", "Ratio of", "Published", "Ours", "Outcome", "Why", "Doubts")
+UNANSWERED_COLUMNS = ("Claim", "Outcome", "Why")
+BOARD_COLUMNS = ("Model", "Latency", "Our latency", "Device", "Beside ours", "Threads", "Runtime")
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
@@ -70,28 +70,33 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             row for row in latencies if (row["Target"], row["Device"], row["Threads"]) == device
         ]
         title = "Latency on {1} ({0}), threads: {2}; median and its 95 % interval".format(*device)
-        print_table(console, title, rows, _LATENCY)
+        print_table(console, title, rows, LATENCY_COLUMNS)
         references = {row["Reference runtime"] for row in rows} - {NOTHING}
         if references:
             console.print(f"Reference: {', '.join(sorted(references))}\n")
     figures = figure_rows(comparison)
-    print_table(console, "The papers' figures, each on its own device", figures, _FIGURES)
+    print_table(console, "The papers' figures, each on its own device", figures, FIGURE_COLUMNS)
     print_table(
-        console, "Ratios between models, ours and the papers'", ratio_rows(comparison), _RATIOS
+        console,
+        "Ratios between models, ours and the papers'",
+        ratio_rows(comparison),
+        RATIO_COLUMNS,
     )
     claims = claim_rows(comparison)
     answered = [row for row in claims if row["Ours"] != NOTHING]
-    print_table(console, "What the papers claim, and whether it holds here", answered, _CLAIMS)
+    print_table(
+        console, "What the papers claim, and whether it holds here", answered, CLAIM_COLUMNS
+    )
     unanswered = [row for row in claims if row["Ours"] == NOTHING]
     # Phones that the paper compares are one ratio here: it is missing once.
-    distinct = {tuple(row[header] for header in _UNANSWERED): row for row in unanswered}
+    distinct = {tuple(row[header] for header in UNANSWERED_COLUMNS): row for row in unanswered}
     title = "Claims without an answer here"
-    print_table(console, title, list(distinct.values()), _UNANSWERED)
+    print_table(console, title, list(distinct.values()), UNANSWERED_COLUMNS)
     print_table(
         console,
         "Published latencies of boards, with as many threads as ours",
         board_rows(comparison),
-        _BOARDS,
+        BOARD_COLUMNS,
     )
 
 

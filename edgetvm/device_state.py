@@ -78,15 +78,23 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
             throttle_events=_throttle_events(cpus),
         )
 
+    @property
+    def clocks(self) -> str:
+        """The slowest and the fastest CPU's clock: ``600 to 1500 MHz``; empty if unknown."""
+        ends = [end(self.clocks_mhz.values()) for end in (min, max) if self.clocks_mhz]
+        return " to ".join(map(str, dict.fromkeys(ends))) + " MHz" if ends else ""
+
+    @property
+    def temperature(self) -> str:
+        """That of the hottest zone: ``48 °C``; empty if unknown."""
+        return f"{max(self.temperatures_c.values()):.0f} °C" if self.temperatures_c else ""
+
     def __str__(self) -> str:
         """In a line, what is known: ``600 to 1500 MHz, governor ondemand, 48 °C, load 0.3``."""
-        clocks = sorted(set(self.clocks_mhz.values()))
         parts = [
-            " to ".join(map(str, dict.fromkeys([clocks[0], clocks[-1]]))) + " MHz"
-            if clocks
-            else "",
+            self.clocks,
             f"governor {', '.join(self.governors)}" if self.governors else "",
-            f"{max(self.temperatures_c.values()):.0f} °C" if self.temperatures_c else "",
+            self.temperature,
             "" if self.load is None else f"load {self.load}",
             f"slowed down: {', '.join(self.throttled)}" if self.throttled else "",
         ]

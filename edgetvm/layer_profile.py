@@ -1,6 +1,7 @@
 """Where a network's time goes, layer by layer, and what the device could do at best."""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -130,6 +131,13 @@ class LayerProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         if self.roofline is None:
             return None
         return self.roofline.ceiling(layer)[0] / layer.seconds
+
+    def bound_by(self, layer: Layer) -> Literal["compute", "memory"] | None:
+        """Return which ceiling is the lower one for `layer`; None without a roofline."""
+        if self.roofline is None:
+            return None
+        _, ceiling = self.roofline.ceiling(layer)
+        return "memory" if isinstance(ceiling, MemoryCeiling) else "compute"
 
     @property
     def faults(self) -> tuple[Layer, ...]:

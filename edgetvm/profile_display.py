@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from edgetvm.comparison_display import print_table
-from edgetvm.layer_profile import Layer, LayerProfile, MemoryCeiling
+from edgetvm.layer_profile import Layer, LayerProfile
 from edgetvm.paper.table import NOTHING, Row
 from edgetvm.units import format_latency, format_size, format_throughput
 
@@ -51,12 +51,5 @@ def layer_row(profile: LayerProfile, layer: Layer) -> Row:
         "Moved": format_size(layer.moved_bytes),
         "Tuned": "yes" if layer.is_tuned else "no",
         "Roofline": NOTHING if share is None else f"{share:.0%}",
-        "Bound by": _bound(profile, layer),
+        "Bound by": profile.bound_by(layer) or NOTHING,
     }
-
-
-def _bound(profile: LayerProfile, layer: Layer) -> str:
-    if profile.roofline is None:
-        return NOTHING
-    _, ceiling = profile.roofline.ceiling(layer)
-    return "memory" if isinstance(ceiling, MemoryCeiling) else "compute"

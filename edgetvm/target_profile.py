@@ -157,6 +157,11 @@ def list_target_profiles(folder: Path) -> list[str]:
     return toml_stems(folder)
 
 
+def target_argument(name: str, folder: Path) -> str:
+    """Return what ``--target`` takes for a target: its name, or ``host`` without a profile."""
+    return name if name in list_target_profiles(folder) else HOST
+
+
 def load_target_profile(name: str, folder: Path) -> TargetProfile:
     """Load the profile of the target `name`.
 

@@ -24,6 +24,7 @@ def format_throughput(flop_per_s: float) -> str:
 
 
 def format_size(size_bytes: int) -> str:
-    """Format a file's size in kB or MB: ``24.0 kB``, ``1.18 MB``."""
-    kilobytes = size_bytes / 1e3
-    return f"{kilobytes:.1f} kB" if kilobytes < 1000 else f"{kilobytes / 1e3:.2f} MB"
+    """Format a size in kB, MB or GB: ``24.0 kB``, ``1.18 MB``, ``25.28 GB``."""
+    if size_bytes < 1e6:
+        return f"{size_bytes / 1e3:.1f} kB"
+    return f"{size_bytes / 1e6:.2f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:.2f} GB"

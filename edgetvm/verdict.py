@@ -85,8 +85,8 @@ def judge(
 def _against_conditions(conditions: Conditions) -> Iterator[Verdict]:
     if conditions.emulated:
         yield Verdict(kind="emulated", reason=f"by {conditions.emulated}")
-    if throttled := _throttled(conditions.before, conditions.after):
-        yield Verdict(kind="throttled", reason=throttled)
+    if reasons := slowed_down_by(conditions.before, conditions.after):
+        yield Verdict(kind="throttled", reason=reasons)
     busy = conditions.others_busy
     if busy is not None and busy > OTHERS_BUSY:
         yield Verdict(kind="noisy", reason=f"other programs kept {busy:.1f} cores busy")
@@ -141,7 +141,7 @@ def two_modes_s(samples_s: Sequence[float]) -> tuple[float, float] | None:
     return modes if is_apart and modes[1] - modes[0] > MODES_APART * np.median(ordered) else None
 
 
-def _throttled(before: DeviceState, after: DeviceState) -> str:
+def slowed_down_by(before: DeviceState, after: DeviceState) -> str:
     """Return what slowed the device down around a measurement, or between its two states."""
     reasons = dict.fromkeys((*before.throttled, *after.throttled))
     if reasons:

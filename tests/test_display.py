@@ -12,6 +12,17 @@ from edgetvm.stages.tune.progress import TuningProgress
 from edgetvm.stages.tune.schedule import TaskState
 from edgetvm.tuning_display import TuningDisplay, print_latency
 
+LATENCY = LatencyBreakdown(
+    estimate_s=5e-3,
+    task_operators_s=6e-3,
+    layout_transforms=2,
+    layout_transforms_s=0.25e-3,
+    other_operators=3,
+    other_operators_s=0.5e-3,
+    tuned_s=7e-3,
+    untuned_s=9e-3,
+)
+
 
 def progress(tasks: int = 2) -> TuningProgress:
     states = [
@@ -82,18 +93,8 @@ def test_the_estimate_waits_for_every_task() -> None:
 
 
 def test_the_summary_shows_what_lies_between_estimate_and_measurement() -> None:
-    latency = LatencyBreakdown(
-        estimate_s=5e-3,
-        task_operators_s=6e-3,
-        layout_transforms=2,
-        layout_transforms_s=0.25e-3,
-        other_operators=3,
-        other_operators_s=0.5e-3,
-        tuned_s=7e-3,
-        untuned_s=9e-3,
-    )
     console = Console(file=io.StringIO(), width=120)
-    print_latency(console, latency, threads=2)
+    print_latency(console, LATENCY, threads=2)
     lines = shown(console).splitlines()
     times = ["5.00 ms", "6.00 ms", "0.250 ms", "0.500 ms", "7.00 ms", "9.00 ms"]
     assert [line.rpartition("  ")[2].strip() for line in lines] == times

@@ -65,6 +65,8 @@ LAYERS = (
         "board",
         "compare",
         "compress",
+        "reporting",
+        "report",
     ),
 )
 # Within the layer of the stages, in the order of the flow.

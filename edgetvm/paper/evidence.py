@@ -11,7 +11,7 @@ from edgetvm.manifest import list_bundles, read_manifest
 from edgetvm.measurement import Run, list_runs
 from edgetvm.paths import DataFolders
 from edgetvm.recipe import FLOAT32, Precision
-from edgetvm.target_profile import list_target_profiles
+from edgetvm.target_profile import target_argument
 
 
 class NetworkEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,11 +81,10 @@ def read_evidence(folders: DataFolders, target: str | None = None) -> list[Targe
         raise UsageError(
             f"Nothing was built for the target {target!r}: {did_you_mean(target, targets)}"
         )
-    profiles = list_target_profiles(folders.profiles)
     return [
         TargetEvidence(
             target=name,
-            argument=name if name in profiles else "host",
+            argument=target_argument(name, folders.profiles),
             networks={
                 network.model: network
                 for network in map(_read_bundle, list_bundles(folders.bundles / name))

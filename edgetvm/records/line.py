@@ -20,6 +20,8 @@ class _Task(msgspec.Struct, frozen=True, array_like=True):
 class _Result(msgspec.Struct, frozen=True, array_like=True):
     costs_s: tuple[float, ...]
     error_no: int
+    elapsed_s: float = 0.0
+    measured_at_s: float = 0.0
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -40,6 +42,7 @@ class RecordLine(msgspec.Struct, frozen=True):
     threads : that the search reckoned with.
     schedule : the transform steps, in a form that is equal for equal ones.
     seconds : mean cost; None if the trial failed.
+    measured_at_s : when the trial was over, seconds since 1970; 0 if the line does not say.
     """
 
     text: str
@@ -48,6 +51,7 @@ class RecordLine(msgspec.Struct, frozen=True):
     threads: int
     schedule: bytes
     seconds: float | None
+    measured_at_s: float
 
     @property
     def identity(self) -> tuple[str, bytes]:
@@ -81,6 +85,7 @@ def parse_line(text: str) -> RecordLine:
         threads=task.hardware[0] if task.hardware else 0,
         schedule=bytes(steps).translate(None, b" "),
         seconds=fmean(line.r.costs_s) if valid else None,
+        measured_at_s=line.r.measured_at_s,
     )
 
 

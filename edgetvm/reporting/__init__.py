@@ -1,0 +1,1 @@
+"""The report: what was built, measured and published, gathered into sections and laid out."""
