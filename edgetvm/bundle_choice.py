@@ -8,6 +8,7 @@ from edgetvm.device_info import DeviceInfo
 from edgetvm.errors import DeviceError, UsageError, did_you_mean
 from edgetvm.manifest import Manifest, list_bundles, read_manifest
 from edgetvm.records.store import EMULATED, store_folder
+from edgetvm.target_profile import HOST
 
 if TYPE_CHECKING:
     from edgetvm.stages.device.session import Address
@@ -49,14 +50,20 @@ def choose_bundles(
     return [(bundle, read_manifest(bundle)) for bundle in chosen]
 
 
+def target_as_built(target: str) -> str:
+    """Return the name under which bundles of `target` are kept; ``host`` is this machine's CPU."""
+    from edgetvm.stages.host_target import detect_host_profile
+
+    return detect_host_profile().name if target == HOST else target
+
+
 def _choose_target(
     asked: str | None, rpc: str | None, folder: Path, info: DeviceInfo, address: "Address"
 ) -> str:
     from edgetvm.stages.host_target import detect_host_profile
 
     if asked is not None:
-        target = detect_host_profile().name if asked == "host" else asked
-        target = store_folder(Path(), target, emulated=address.opencl).name
+        target = store_folder(Path(), target_as_built(asked), emulated=address.opencl).name
         if not list_bundles(folder / target):
             built = {bundle.parent.name for bundle in folder.glob("*/*")}
             raise UsageError(

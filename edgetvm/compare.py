@@ -4,7 +4,8 @@ import click
 import msgspec
 
 from edgetvm import __version__
-from edgetvm.cli import results, run_command
+from edgetvm.bundle_choice import target_as_built
+from edgetvm.cli import TargetName, results, run_command
 from edgetvm.comparison_display import print_comparison
 from edgetvm.paper.gathering import gather
 from edgetvm.paper.table import (
@@ -19,8 +20,8 @@ from edgetvm.paper.table import (
 from edgetvm.paths import find_data_folders
 
 
-@click.command()
-@click.option("--target", help="Only the bundles of this target.")
+@click.command(short_help="Show the newest runs beside what the papers say and claim.")
+@click.option("--target", type=TargetName(), help="Only the bundles of this target.")
 @click.option("--paper", metavar="ID", help="Only the figures and claims of this arXiv number.")
 @click.option(
     "--format",
@@ -42,7 +43,7 @@ def compare(target: str | None, paper: str | None, form: str) -> None:
       python -m edgetvm.compare
       python -m edgetvm.compare --target rasp4b --paper 1801.04381 --format markdown
     """
-    comparison = gather(find_data_folders(), target, paper)
+    comparison = gather(find_data_folders(), target and target_as_built(target), paper)
     if form == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(comparison), indent=2))
     elif form == "text":

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from edgetvm import __version__
-from edgetvm.cli import notes, require_host_packages, results, run_command
+from edgetvm.bundle_choice import target_as_built
+from edgetvm.cli import TargetName, notes, require_host_packages, results, run_command
 from edgetvm.errors import UsageError
 from edgetvm.files import replacing
 from edgetvm.paper.figures import load_papers
@@ -18,7 +19,7 @@ from edgetvm.reporting.material import gather_material
 
 
 @click.command()
-@click.option("--target", help="Only the bundles of this target.")
+@click.option("--target", type=TargetName(), help="Only the bundles of this target.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -53,7 +54,9 @@ def report(target: str | None, output: Path | None, form: str) -> None:
         _require_place(output)
     folders = find_data_folders()
     with notes.status("putting the report together"):
-        material = gather_material(gather(folders, target), load_papers(), folders)
+        material = gather_material(
+            gather(folders, target and target_as_built(target)), load_papers(), folders
+        )
         text = _written(make_report(material), form)
     if output is None:
         click.echo(text, nl=False)

@@ -166,6 +166,10 @@ def test_without_trials_the_bundle_is_untuned_and_says_so(
     assert not list(project.tuning_logs.glob("*/*"))
     deployed = invoke(deploy, "build", "--repeat", "2")
     assert deployed.exit_code == 0, deployed.stderr
+    compared = invoke(compare, "--target", "host", "--json")
+    assert compared.exit_code == 0, compared.stderr
+    (model,) = json.loads(compared.stdout)["models"]
+    assert model["model"] == "build"
 
 
 @pytest.mark.slow

@@ -285,7 +285,7 @@ def test_names_of_the_data_folders_are_completed(project: DataFolders) -> None:
 def test_every_model_and_target_is_completed() -> None:
     for name, command in leaves():
         for parameter in command.params:
-            if parameter.name == "target" and name not in ("compare", "report"):
+            if parameter.name == "target":
                 assert isinstance(parameter.type, TargetName), name
             if parameter.name in ("model", "models") and name != "records drop":
                 assert isinstance(parameter.type, ModelName), name
