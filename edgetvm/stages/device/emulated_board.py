@@ -134,12 +134,23 @@ def prepare(board: Emulated, note: Callable[[str], None]) -> None:
 @contextmanager
 def emulated_server(board: Emulated) -> Iterator[Address]:
     """Run a server on the emulated board while the block lasts; raises `DeviceError`."""
-    environment = os.environ | {EMULATED: f"QEMU {board.core}", "TVM_USE_RUNTIME_LIB": "1"}
+    with (
+        board_environment(board) as environment,
+        loopback_server(str(board.python), environment) as address,
+    ):
+        yield address
+
+
+@contextmanager
+def board_environment(board: Emulated) -> Iterator[dict[str, str]]:
+    """Yield the environment in which the board's Python has this edgetvm, while the block lasts."""
     with tempfile.TemporaryDirectory(prefix="edgetvm-board-") as own:
         (Path(own) / "edgetvm").symlink_to(Path(__file__).parents[2])
-        environment[OWN_PACKAGES] = own
-        with loopback_server(str(board.python), environment) as address:
-            yield address
+        yield os.environ | {
+            EMULATED: f"QEMU {board.core}",
+            "TVM_USE_RUNTIME_LIB": "1",
+            OWN_PACKAGES: own,
+        }
 
 
 def _unpack_packages(board: Emulated, folder: Path, root: Path) -> None:
