@@ -9,6 +9,9 @@ from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.opencl_device import OPENCL_CPU
 from edgetvm.target_profile import TargetProfile
 
+MODELLED = "modelled"
+"""What ``--rpc`` calls a cycle model of the target."""
+
 BEST = "best"
 """Both tuners: each task's trials go to the one that gains, and the faster schedule is taken."""
 
@@ -38,6 +41,11 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Whether OpenCL on this machine's CPU stands for the target's GPU."""
         return self.rpc == OPENCL_CPU
 
+    @property
+    def is_modelled(self) -> bool:
+        """Whether candidates are not measured but estimated by a cycle model of the target."""
+        return self.rpc == MODELLED
+
     def uses(self, tuner: str) -> bool:
         """Whether `tuner` searches, and its schedules go into the bundle."""
         return self.tuner in (tuner, BEST)
@@ -49,8 +57,10 @@ def check_tuner_fits(options: TuneOptions, profile: TargetProfile) -> None:
     Raises
     ------
     UsageError
-        It is a GPU, and the run asks for what there is for CPUs only.
+        It is a GPU, or a cycle model stands for it, and the run asks for what is not there then.
     """
+    if options.is_modelled:
+        _check_model_fits(options, profile)
     if profile.gpu is None:
         return
     if options.uses(METASCHEDULE):
@@ -60,4 +70,17 @@ def check_tuner_fits(options: TuneOptions, profile: TargetProfile) -> None:
     if options.flush_cache:
         raise UsageError(
             f"{profile.name} is a GPU, whose caches stay as they are: no --flush-cache."
+        )
+
+
+def _check_model_fits(options: TuneOptions, profile: TargetProfile) -> None:
+    if profile.gpu is not None:
+        raise UsageError(
+            f"{profile.name} is a GPU, and --rpc {MODELLED} knows CPUs only: --rpc emulated checks "
+            "its kernels."
+        )
+    if options.uses(METASCHEDULE) or options.flush_cache:
+        raise UsageError(
+            f"--rpc {MODELLED} goes with AutoScheduler's search and warm caches: leave --tuner and "
+            "--flush-cache out."
         )

@@ -1,5 +1,6 @@
 """One tuning run: a network and a target in, a tuned and checked bundle out."""
 
+import platform
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     profile = resolve_target(options.target, folders.profiles, driven_here=options.stands_for_gpu)
     check_tuner_fits(options, profile)
     with ExitStack() as stack:
-        address, fleet = _find_devices(options, stack)
+        address, fleet = _find_devices(options, profile, stack)
         address = replace(address, opencl=profile.gpu is not None)
         device = describe_device(address)
         address = replace(address, cores=options.cores or device.cluster_for(profile.runs_on))
@@ -53,7 +54,13 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         if fleet is not None:
             fleet.cores, fleet.opencl = address.cores, address.opencl
         profile = _with_limits_of(device, profile)
-        stores = _open_stores(options, folders, profile, threads, is_emulated=bool(device.emulated))
+        stores = _open_stores(
+            options,
+            folders,
+            profile,
+            threads,
+            is_emulated=bool(device.emulated) and not options.is_modelled,
+        )
         with notes.status("loading the network"):
             network = resolve_network(
                 options.model,
@@ -68,7 +75,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         )
         with notes.status("exporting to Relay"):
             build = stack.enter_context(NetworkBuild(network, profile, threads))
-        _choose_untuned(build, address, device)
+        _choose_untuned(build, address, timed=not device.emulated and not options.is_modelled)
 
         if options.trials is None:
             options = msgspec.structs.replace(options, trials=network.recipe.trials)
@@ -76,7 +83,12 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         address = fleet.find_address() if fleet else address  # the first may be lost by now
         _build_fastest(build, address, device, stores, options, progress)
         with notes.status("writing the bundle"):
-            target = store_folder(folders.bundles, profile.name, emulated=options.stands_for_gpu)
+            target = store_folder(
+                folders.bundles,
+                profile.name,
+                emulated=options.stands_for_gpu,
+                modelled=options.is_modelled,
+            )
             bundle = target / network.name
             spent = (progress.trials, progress.search_s) if progress else (0, 0.0)
             manifest = write_bundle(build, bundle, *spent)
@@ -92,13 +104,18 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     return bundle
 
 
-def _find_devices(options: TuneOptions, stack: ExitStack) -> "tuple[Address, Fleet | None]":
+def _find_devices(
+    options: TuneOptions, profile: TargetProfile, stack: ExitStack
+) -> "tuple[Address, Fleet | None]":
     """Return the device that checks libraries, and the fleet if there is one to tune on."""
-    from edgetvm.stages.device.choice import device_at
+    from edgetvm.stages.device.choice import EMULATED, device_at
     from edgetvm.stages.device.fleet import Fleet
 
     if options.tracker is None:
-        return stack.enter_context(device_at(options.rpc, options.token, notes.print)), None
+        rpc = options.rpc
+        if options.is_modelled:  # the model times, and what is at hand checks
+            rpc = None if profile.arch == platform.machine() else EMULATED
+        return stack.enter_context(device_at(rpc, options.token, notes.print)), None
     if options.rpc is not None:
         raise UsageError("--rpc and --tracker name devices both: give one of them.")
     if options.token is not None:
@@ -120,12 +137,12 @@ def _with_limits_of(device: "DeviceInfo", profile: TargetProfile) -> TargetProfi
     return profile
 
 
-def _choose_untuned(build: "NetworkBuild", address: "Address", device: "DeviceInfo") -> None:
+def _choose_untuned(build: "NetworkBuild", address: "Address", *, timed: bool) -> None:
     """Check TVM's default schedules on the device, of each of its lowerings, and take the best."""
     from edgetvm.stages.device.lowering import choose_lowering
 
     with notes.status("building untuned, checking against the reference"):
-        left_out = choose_lowering(address, build, timed=not device.emulated)
+        left_out = choose_lowering(address, build, timed=timed)
     for lowering, reason in left_out.items():
         notes.print(f"TVM's default schedules for {lowering} are left out: {reason}")
     of_several = f", lowered for {build.lowering}" if len(build.profile.lowerings) > 1 else ""
@@ -146,7 +163,11 @@ def _open_stores(
     from edgetvm.stages.host_target import TVM_VERSION
 
     folder = store_folder(
-        folders.tuning_logs, profile.name, flushed=options.flush_cache, emulated=is_emulated
+        folders.tuning_logs,
+        profile.name,
+        flushed=options.flush_cache,
+        emulated=is_emulated,
+        modelled=options.is_modelled,
     )
     stores = TunerStores.of(folder, threads)
     drop_bad = options.drop_bad_records
@@ -168,6 +189,9 @@ def _build_fastest(
     from edgetvm.stages.device.breakdown import break_down
 
     tuned = _build_tuned(build, address, stores, options)
+    if options.is_modelled:
+        notes.print("the schedules' times are a cycle model's estimates: nothing was measured")
+        return
     if device.emulated:
         notes.print(f"{device.processor} is emulated: its times say nothing of a real device")
         return

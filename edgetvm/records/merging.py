@@ -10,7 +10,7 @@ from edgetvm.files import read_json
 from edgetvm.records.compaction import distinct
 from edgetvm.records.line import RecordLine, is_record, parse_line
 from edgetvm.records.line_file import LineFile
-from edgetvm.records.store import Provenance, RecordStore
+from edgetvm.records.store import Provenance, RecordStore, is_modelled
 from edgetvm.records.workload_file import Workload, WorkloadFile
 
 _REMEDY = "Delete that line there, or ask for the whole file."
@@ -36,6 +36,22 @@ class ForeignRecords(msgspec.Struct, frozen=True, kw_only=True):
     def threads(self) -> int:
         """Threads that the first record was measured with."""
         return parse_line(self.lines[0]).threads
+
+    def check_kind(self, store: RecordStore) -> None:
+        """Make sure that estimates of a cycle model are not merged with measurements.
+
+        Raises
+        ------
+        RecordError
+            The one file has estimates, the other measurements.
+        """
+        modelled = self.provenance is not None and self.provenance.modelled
+        if modelled != is_modelled(store):
+            theirs, ours = ("estimates", "measured") if modelled else ("measured", "estimates")
+            raise RecordError(
+                f"{self.path}: its times are {theirs}, those of {store.path} are {ours}, and the "
+                "two are never mixed. Tuning takes schedules over from either by itself."
+            )
 
     def check_origin(self, target: str, threads: int, tvm_version: str) -> None:
         """Make sure that all was measured for a target, with `threads` and one TVM version.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # it loads NumPy, which a store does without
 
 SCHEMA_VERSION = 1
 
-FLUSHED, EMULATED = ".flushed", ".emulated"
+FLUSHED, EMULATED, MODELLED = ".flushed", ".emulated", ".modelled"
 """Endings of the folders of :func:`store_folder`."""
 
 
@@ -40,13 +40,19 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the records of a store have in common, and the machines they come from."""
+    """What the records of a store have in common, and the machines they come from.
+
+    Attributes
+    ----------
+    modelled : whether their times are a cycle model's estimates.
+    """
 
     schema_version: int = SCHEMA_VERSION
     tvm_version: str
     tvm_target: str
     threads: int
     machines: tuple[Machine, ...]
+    modelled: bool = False
 
 
 class RecordStore:
@@ -142,6 +148,7 @@ class RecordStore:
                 tvm_target=tvm_target,
                 threads=self.threads,
                 machines=tuple(dict.fromkeys([*known, *machines])),
+                modelled=is_modelled(self),
             )
             if provenance != meta:
                 write_json(self.meta_path, provenance)
@@ -170,27 +177,40 @@ class RecordStore:
 
 
 def store_folder(
-    tuning_logs: Path, target: str, *, flushed: bool = False, emulated: bool = False
+    tuning_logs: Path,
+    target: str,
+    *,
+    flushed: bool = False,
+    emulated: bool = False,
+    modelled: bool = False,
 ) -> Path:
     """Return the folder of a target's stores.
 
     Parameters
     ----------
-    flushed, emulated : the stores of candidates that were measured with a flushed cache, or on an
-        emulated board, whose times cannot be compared with the others.
+    flushed, emulated, modelled : the stores of candidates that were measured with a flushed cache
+        or on an emulated board, or not measured but estimated by a cycle model; their times cannot
+        be compared with the others.
     """
-    marks = {EMULATED: emulated, FLUSHED: flushed}
+    marks = {EMULATED: emulated, MODELLED: modelled, FLUSHED: flushed}
     return tuning_logs / (target + "".join(mark for mark in marks if marks[mark]))
 
 
 def target_of(folder: str) -> str:
     """Return the target that a folder of :func:`store_folder` is of, by the folder's name."""
-    return folder.removesuffix(FLUSHED).removesuffix(EMULATED)
+    for mark in (FLUSHED, MODELLED, EMULATED):
+        folder = folder.removesuffix(mark)
+    return folder
 
 
 def is_emulated(store: RecordStore) -> bool:
     """Whether the times of a store are an emulator's, which say nothing of any device."""
     return EMULATED in store.path.parent.name
+
+
+def is_modelled(store: RecordStore) -> bool:
+    """Whether the times of a store are a cycle model's estimates, which nothing has measured."""
+    return MODELLED in store.path.parent.name
 
 
 def list_stores(tuning_logs: Path) -> list[RecordStore]:
