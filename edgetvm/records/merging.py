@@ -10,7 +10,8 @@ from edgetvm.files import read_json
 from edgetvm.records.compaction import distinct
 from edgetvm.records.line import RecordLine, is_record, parse_line
 from edgetvm.records.line_file import LineFile
-from edgetvm.records.store import Provenance, RecordStore, is_modelled
+from edgetvm.records.provenance import Provenance
+from edgetvm.records.store import RecordStore, is_modelled
 from edgetvm.records.workload_file import Workload, WorkloadFile
 
 _REMEDY = "Delete that line there, or ask for the whole file."

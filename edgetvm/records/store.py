@@ -12,47 +12,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from edgetvm.errors import RecordError, UsageError, did_you_mean
 from edgetvm.files import read_json, write_json
 from edgetvm.records.choices import ChoiceFile
 from edgetvm.records.line import RecordLine, is_record, parse_line
 from edgetvm.records.line_file import LineFile
+from edgetvm.records.provenance import Machine, Provenance
 from edgetvm.records.workload_file import WorkloadFile
 
 if TYPE_CHECKING:  # it loads NumPy, which a store does without
     from edgetvm.device_info import DeviceInfo
 
-SCHEMA_VERSION = 1
-
 FLUSHED, EMULATED, MODELLED = ".flushed", ".emulated", ".modelled"
 """Endings of the folders of :func:`store_folder`."""
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A machine that contributed records; no name, so that stores can be shared."""
-
-    cpu: str
-    arch: str
-    cores: int
-    libc: str
-
-
-class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the records of a store have in common, and the machines they come from.
-
-    Attributes
-    ----------
-    modelled : whether their times are a cycle model's estimates.
-    """
-
-    schema_version: int = SCHEMA_VERSION
-    tvm_version: str
-    tvm_target: str
-    threads: int
-    machines: tuple[Machine, ...]
-    modelled: bool = False
 
 
 class RecordStore:
@@ -198,9 +170,7 @@ def store_folder(
 
 def target_of(folder: str) -> str:
     """Return the target that a folder of :func:`store_folder` is of, by the folder's name."""
-    for mark in (FLUSHED, MODELLED, EMULATED):
-        folder = folder.removesuffix(mark)
-    return folder
+    return folder.removesuffix(FLUSHED).removesuffix(MODELLED).removesuffix(EMULATED)
 
 
 def is_emulated(store: RecordStore) -> bool:

@@ -35,7 +35,6 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     mispredict : a branch that went another way than predicted.
     call : a call of a function of the C library, or of TVM's runtime.
     gathered, scattered : one lane of a vector whose lanes have an address each.
-    masked_store : a store of some lanes, whose value no later load can have before it is done.
     launch : a parallel loop on more than one thread.
     clock_mhz : where neither the profile nor the kernel says.
     """
@@ -48,7 +47,6 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     call: float
     gathered: float = 0.0
     scattered: float = 0.0
-    masked_store: float = 0.0
     launch: float = 5000.0
     clock_mhz: int = 0
     rewrites: tuple[Rewrite, ...] = ()
