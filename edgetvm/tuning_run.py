@@ -17,6 +17,7 @@ from edgetvm.target_profile import TargetProfile
 from edgetvm.tuning_display import print_boards, print_tuning_summary
 from edgetvm.tuning_options import TuneOptions, check_tuner_fits
 from edgetvm.tuning_search import search_schedules
+from edgetvm.units import format_latency
 
 if TYPE_CHECKING:
     from edgetvm.device_info import DeviceInfo
@@ -93,6 +94,8 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             spent = (progress.trials, progress.search_s) if progress else (0, 0.0)
             manifest = write_bundle(build, bundle, *spent)
     rpc = options.rpc if fleet is None else str(address)
+    if options.is_modelled:
+        rpc = None if address.is_local and not device.emulated else "HOST"
     print_tuning_summary(results, manifest, bundle, progress, rpc)
     if fleet is not None:
         print_boards(results, fleet.boards)
@@ -190,7 +193,8 @@ def _build_fastest(
 
     tuned = _build_tuned(build, address, stores, options)
     if options.is_modelled:
-        notes.print("the schedules' times are a cycle model's estimates: nothing was measured")
+        estimate = f": {format_latency(build.estimate_s)}" if build.estimate_s else ""
+        notes.print(f"estimate of a cycle model, all tasks{estimate}; nothing was measured")
         return
     if device.emulated:
         notes.print(f"{device.processor} is emulated: its times say nothing of a real device")

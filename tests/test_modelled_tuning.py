@@ -26,6 +26,7 @@ def test_a_network_is_tuned_by_the_model_and_checked_for_its_output(
     first = invoke(tune, *tiny, "--trials", "12", "--threads", "1")
     assert first.exit_code == 0, first.stderr
     assert "nothing was measured" in first.stderr
+    assert f"--target {HOST.name}.modelled\n" in first.stdout
     store = RecordStore(store_folder(project.tuning_logs, HOST.name, modelled=True), 1)
     assert len(store.read_lines()) == 12
     assert any(record.seconds for record in store.read_records())
