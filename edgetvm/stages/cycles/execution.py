@@ -22,7 +22,7 @@ _INCOMING = re.compile(rf"\[ (\S+), {_BLOCK} \]")
 _TARGET = re.compile(rf"label {_BLOCK}")
 _LOAD = re.compile(rf"^{NAME} = load (<[^>]*>|\S+), ptr ([^,]+)")
 _STORE = re.compile(r"^store (<\d+ x \w+>|\w+) .*, ptr ([^,]+)")
-_MASKED = re.compile(r"@llvm\.masked\.(load|store)\.v(\d+)\w+\.p0\(.*?ptr (?:align \d+ )?([^,]+)")
+_MASKED = re.compile(r"@llvm\.masked\.(?:load|store)\.v(\d+)\w+\.p0\(.*?ptr (?:align \d+ )?([^,]+)")
 
 Flags = NDArray[np.bool_]
 
@@ -35,7 +35,6 @@ class Access:
     offset: int
     strides: dict[str, int]
     size_bytes: int
-    is_store: bool
 
 
 @dataclass(frozen=True)
@@ -153,43 +152,42 @@ class _Execution:
         return merged
 
     def _leave(self, block: Block) -> None:
-        last = block.instructions[-1]
-        targets = _TARGET.findall(last)
-        here = self._reached[block.name]
-        around = self._around[block.name]
-        ends = [one for one in targets if any(one not in loop.blocks for loop in around)]
-        repeats = [one for one in targets if self._is_repeat(block.name, one)]
-        taken: Flags = np.ones(len(here), bool)
-        condition = re.match(r"br i1 (\S+),", last)
-        if condition and not ends and not repeats:
-            value = self._values.of(condition[1])
-            if value is None or isinstance(value, Address):
-                taken = self._random.random(len(here)) < 0.5
-            else:
-                taken = value != 0
-        for place, target in enumerate(targets):
-            if target in repeats:
+        """Note which samples reach each block that `block` leads to."""
+        targets = _TARGET.findall(block.instructions[-1])
+        for target, flow in zip(targets, self._flows(block, targets), strict=True):
+            if self._is_repeat(block.name, target):
                 continue
-            left = [loop for loop in around if target not in loop.blocks]
-            if left:  # whoever enters a loop leaves it, whichever iteration is looked at
-                flow = self._reached[left[0].header]
-            else:
-                flow = here & (
-                    ~taken if place and condition and not ends and not repeats else taken
-                )
             self._edges[block.name, target] = flow
             self._reached[target] = self._reached[target] | flow
+
+    def _flows(self, block: Block, targets: list[str]) -> list[Flags]:
+        """Return which samples go to each of `targets`."""
+        here = self._reached[block.name]
+        condition = re.match(r"br i1 (\S+),", block.instructions[-1])
+        around = self._around[block.name]
+        ends = [one for one in targets if any(one not in loop.blocks for loop in around)]
+        if not condition or ends or any(self._is_repeat(block.name, one) for one in targets):
+            return [self._flow_to(one, here, around) for one in targets]
+        value = self._values.of(condition[1])
+        if value is None or isinstance(value, Address):
+            holds: Flags = self._random.random(len(here)) < 0.5
+        else:
+            holds = value != 0
+        return [here & holds, here & ~holds]
+
+    def _flow_to(self, target: str, here: Flags, around: list[Loop]) -> Flags:
+        """Return who goes on at a loop's end: whoever entered a loop leaves it."""
+        left = [loop for loop in around if target not in loop.blocks]
+        return self._reached[left[0].header] if left else here
 
     def _is_repeat(self, name: str, target: str) -> bool:
         return target in self._loops and name in self._loops[target].blocks
 
     def _accesses(self, name: str, line: str) -> list[Access]:
-        if found := _LOAD.match(line):
-            kind, pointer, is_store = found[1], found[2], False
-        elif found := _STORE.match(line):
-            kind, pointer, is_store = found[1], found[2], True
+        if found := _LOAD.match(line) or _STORE.match(line):
+            kind, pointer = found[1], found[2]
         elif found := _MASKED.search(line):
-            kind, pointer, is_store = f"<{found[2]} x float>", found[3], found[1] == "store"
+            kind, pointer = f"<{found[1]} x float>", found[2]
         else:
             return []
         address = self._values.of(pointer)
@@ -202,7 +200,7 @@ class _Execution:
                 steps = address.offset[begin : begin + PAIRED] - address.offset[:PAIRED]
                 strides[header] = int(np.median(steps))
         offset = int(address.offset[RANDOM])
-        return [Access(address.base, offset, strides, size_bytes(kind), is_store)]
+        return [Access(address.base, offset, strides, size_bytes(kind))]
 
 
 def _iterations(loops: list[Loop]) -> dict[str, NDArray[np.int64]]:
