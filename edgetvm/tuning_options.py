@@ -46,6 +46,14 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Whether candidates are not measured but estimated by a cycle model of the target."""
         return self.rpc == MODELLED
 
+    def threads_for(self, target_cores: int, device_cores: int) -> tuple[int, int]:
+        """Return the threads of an inference, and those of the device that checks libraries."""
+        if self.is_modelled:  # that device may have fewer cores than the target
+            threads = self.threads or target_cores
+            return threads, min(threads, device_cores)
+        threads = self.threads or min(target_cores, device_cores)
+        return threads, threads
+
     def uses(self, tuner: str) -> bool:
         """Whether `tuner` searches, and its schedules go into the bundle."""
         return self.tuner in (tuner, BEST)

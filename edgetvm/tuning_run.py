@@ -50,18 +50,13 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         address = replace(address, opencl=profile.gpu is not None)
         device = describe_device(address)
         address = replace(address, cores=options.cores or device.cluster_for(profile.runs_on))
-        threads = options.threads or min(profile.cores, device.cores)
-        open_for_target(address, device, profile, threads)
+        threads, checking = options.threads_for(profile.cores, device.cores)
+        address = replace(address, most_threads=checking)
+        open_for_target(address, device, profile, checking)
         if fleet is not None:
             fleet.cores, fleet.opencl = address.cores, address.opencl
         profile = _with_limits_of(device, profile)
-        stores = _open_stores(
-            options,
-            folders,
-            profile,
-            threads,
-            is_emulated=bool(device.emulated) and not options.is_modelled,
-        )
+        stores = _open_stores(options, folders, profile, threads, device)
         with notes.status("loading the network"):
             network = resolve_network(
                 options.model,
@@ -160,8 +155,7 @@ def _open_stores(
     folders: DataFolders,
     profile: TargetProfile,
     threads: int,
-    *,
-    is_emulated: bool,
+    device: "DeviceInfo",
 ) -> TunerStores:
     from edgetvm.stages.host_target import TVM_VERSION
 
@@ -169,7 +163,7 @@ def _open_stores(
         folders.tuning_logs,
         profile.name,
         flushed=options.flush_cache,
-        emulated=is_emulated,
+        emulated=bool(device.emulated) and not options.is_modelled,
         modelled=options.is_modelled,
     )
     stores = TunerStores.of(folder, threads)

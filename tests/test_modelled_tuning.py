@@ -1,5 +1,6 @@
 """``tune --rpc modelled``: schedules by estimate, kept apart from everything that was measured."""
 
+import msgspec
 import pytest
 
 from edgetvm.manifest import read_manifest
@@ -10,6 +11,7 @@ from edgetvm.records.store import is_modelled, target_of
 from edgetvm.stages.host_target import TVM_VERSION, detect_host_profile
 from edgetvm.stages.tune.relatives import COST_MODEL, nearest_cost_model
 from edgetvm.tune import tune
+from edgetvm.tuning_options import TuneOptions
 from tests.conftest import TINY, TINY_SHAPE, Invoke
 from tests.planted import device_info
 from tests.planted_records import line
@@ -59,6 +61,15 @@ def test_what_the_model_does_not_know_is_refused(
     outcome = invoke(tune, "mobilenet_v2", *arguments, *MODELLED)
     assert outcome.exit_code == 2
     assert said in outcome.error
+
+
+def test_the_target_has_its_cores_whatever_checks_the_libraries() -> None:
+    modelled = TuneOptions(model="", target="", rpc="modelled")
+    assert modelled.threads_for(target_cores=4, device_cores=2) == (4, 2)
+    assert msgspec.structs.replace(modelled, threads=1).threads_for(4, 2) == (1, 1)
+    measured = TuneOptions(model="", target="")
+    assert measured.threads_for(target_cores=4, device_cores=2) == (2, 2)
+    assert msgspec.structs.replace(measured, threads=8).threads_for(4, 2) == (8, 8)
 
 
 def test_a_modelled_store_lies_beside_the_measured_one(project: DataFolders) -> None:

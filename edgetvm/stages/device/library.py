@@ -147,6 +147,7 @@ def check_on_device(address: Address, library: Path, build: NetworkBuild) -> flo
     DeviceError, NumericsError
         As :class:`RemoteLibrary` and :meth:`RemoteLibrary.check`.
     """
-    session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
+    threads = min(build.threads, address.most_threads or build.threads)
+    session = DeviceSession(address, threads, SESSION_TIMEOUT_S)
     remote = RemoteLibrary(session, library, build.network.input_name)
     return remote.check(build.golden_input, build.golden_outputs, build.network.recipe.tolerance)
