@@ -43,7 +43,10 @@ def search_schedules(
         return None
     store, forms = stores.auto_scheduler, build.forms
     if options.is_modelled:
-        device = msgspec.structs.replace(device, cpu=f"model of {build.profile.cluster.core}")
+        cluster = build.profile.cluster
+        device = msgspec.structs.replace(
+            device, cpu=f"model of {cluster.core}", cores=cluster.count, libc=""
+        )
     store.write_provenance(build.profile.tvm_target, TVM_VERSION, device)
     add_definitions(store.workloads, forms.tasks)
     boards = measured_on.boards if isinstance(measured_on, Fleet) else {}
