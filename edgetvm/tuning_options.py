@@ -12,6 +12,8 @@ from edgetvm.target_profile import TargetProfile
 MODELLED = "modelled"
 """What ``--rpc`` calls a cycle model of the target."""
 
+MODELLED_ARCHITECTURES = ("x86_64", "aarch64")
+
 BEST = "best"
 """Both tuners: each task's trials go to the one that gains, and the faster schedule is taken."""
 
@@ -86,6 +88,11 @@ def _check_model_fits(options: TuneOptions, profile: TargetProfile) -> None:
         raise UsageError(
             f"{profile.name} is a GPU, and --rpc {MODELLED} knows CPUs only: --rpc emulated checks "
             "its kernels."
+        )
+    if profile.arch not in MODELLED_ARCHITECTURES:
+        raise UsageError(
+            f"{profile.name} is {profile.arch}, whose cores' pipelines LLVM does not describe: "
+            f"--rpc {MODELLED} is for {' and '.join(MODELLED_ARCHITECTURES)}."
         )
     if options.uses(METASCHEDULE) or options.flush_cache:
         raise UsageError(

@@ -51,6 +51,7 @@ def test_a_network_is_tuned_by_the_model_and_checked_for_its_output(
     ("arguments", "said"),
     [
         (("--target", "mali_g610"), "mali_g610 is a GPU"),
+        (("--target", "rasp3b_32"), "rasp3b_32 is armv7l"),
         (("--target", "rasp4b", "--tuner", "metaschedule"), "goes with AutoScheduler's search"),
         (("--target", "rasp4b", "--flush-cache"), "warm caches"),
     ],

@@ -44,14 +44,16 @@ _EXTREME = re.compile(r"^i(\d+) @llvm\.([us](?:min|max))\.i\d+\(i\d+ (\S+), i\d+
 _STEPPED = re.compile(r"^(.+), ptr (\S+?)((?:, i\d+ \S+)+)$")
 _INDEX = re.compile(r", i\d+ (\S+?)(?=,|$)")
 _ARRAY = re.compile(r"^[\[<](\d+) x (.*)[\]>]$")
-_ELEMENT_BYTES = {"float": 4, "double": 8, "half": 2, "ptr": 8}
+_ELEMENT_BYTES = {"float": 4, "half": 2}
 
 
 def size_bytes(kind: str) -> int:
     """Return the size of a type of LLVM's."""
     if array := _ARRAY.match(kind):
         return int(array[1]) * size_bytes(array[2])
-    return _ELEMENT_BYTES[kind] if kind in _ELEMENT_BYTES else -(-int(kind[1:]) // 8)
+    if re.fullmatch(r"i\d+", kind):
+        return -(-int(kind[1:]) // 8)
+    return _ELEMENT_BYTES.get(kind, 8)
 
 
 class Values:
