@@ -26,7 +26,8 @@ from edgetvm.stages.cycles.throughput import Throughputs
 from edgetvm.stages.tune.candidate_build import BuiltCandidate, build_candidate
 from edgetvm.stages.tune.candidate_modelling import ModelTimer
 from edgetvm.stages.tune.register_tiling import tiled_states
-from edgetvm.target_profile import load_target_profile
+from edgetvm.target_profile import list_target_profiles, load_target_profile
+from edgetvm.tuning_options import MODELLED_ARCHITECTURES
 from tests.test_register_tiling import task, tiling_conv
 
 TARGETS = Path(__file__).parents[1] / "targets"
@@ -210,6 +211,17 @@ def test_a_laid_out_schedule_is_estimated_faster_than_the_plain_one(
         2 * 14 * 14 * 32 * 64 / (profile.cluster.peak_flop_per_s / profile.cluster.count or 1e15)
     )
     assert fast.seconds > peak_s
+
+
+@pytest.mark.parametrize("name", list_target_profiles(TARGETS))
+def test_llvm_describes_the_pipeline_of_every_64_bit_core(name: str) -> None:
+    profile = load_target_profile(name, TARGETS)
+    if profile.gpu is not None or profile.arch not in MODELLED_ARCHITECTURES:
+        pytest.skip("has no cycle model")
+    addition = "addq %rax, %rax" if profile.arch == "x86_64" else "add x0, x0, x0"
+    throughputs = CycleModel(profile, 1).throughputs
+    throughputs.simulate([(addition,)])
+    assert 1 <= throughputs.of((addition,)).repeated < 2.1  # Kryo takes two cycles, others one
 
 
 def test_a_kernel_that_the_tools_refuse_fails_alone(tmp_path: Path) -> None:

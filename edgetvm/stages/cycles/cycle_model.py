@@ -63,7 +63,12 @@ class CycleEstimate:
 
 
 class CycleModel:
-    """Estimates kernels on the cores that `profile` names, run by `threads` threads."""
+    """Estimates kernels on the cores that `profile` names, run by `threads` threads.
+
+    Attributes
+    ----------
+    throughputs : of the core, which remember what was simulated.
+    """
 
     def __init__(self, profile: TargetProfile, threads: int) -> None:
         options = Target(profile.tvm_target).attrs
@@ -77,7 +82,7 @@ class CycleModel:
             self._code_options.append(f"-mattr={attributes}")
         triple = [f"-mtriple={options['mtriple']}"] if "mtriple" in options else []
         rewrites = [(one.pattern, one.simulated_as) for one in self._core.rewrites]
-        self._throughputs = Throughputs([*triple, *self._code_options], rewrites)
+        self.throughputs = Throughputs([*triple, *self._code_options], rewrites)
 
     def estimate(self, kernels: Sequence[str]) -> list[CycleEstimate]:
         """Estimate kernels, each a module of LLVM IR as TVM generates it; many at a time are fast.
@@ -97,7 +102,7 @@ class CycleModel:
             runs = execute(functions[name], own, self._threads)
             part = _Part(name, own, runs, find_regions(blocks, runs, own))
             parts.setdefault(name.partition(".")[0], []).append(part)
-        self._throughputs.simulate(
+        self.throughputs.simulate(
             region.instructions for all_of in parts.values() for p in all_of for region in p.regions
         )
         return [self._sum(parts.get(f"kernel_{place}", [])) for place in range(len(kernels))]
@@ -106,7 +111,7 @@ class CycleModel:
         code = branches = cache = lines = launches = 0.0
         for part in parts:
             for region in part.regions:
-                cycles = self._throughputs.of(region.instructions)
+                cycles = self.throughputs.of(region.instructions)
                 once = cycles.repeated if region.trips > 1 else cycles.busiest
                 code += region.count * (once + extra_cycles(region.instructions, self._core))
                 if region.trips > 1:
