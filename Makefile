@@ -8,10 +8,10 @@ PEERS := .venv-peers
 DEMO := mobilenet_v1 mobilenet_v1_conv mobilenet_v2 mobilenet_v2_1.4 mobilenet_v2_1.3 \
 	mobilenet_v2_0.75 mobilenet_v2_0.5 mobilenet_v2_0.35 mobilenet_v2_192 mobilenet_v2_160 \
 	mobilenet_v2_128 mobilenet_v2_96 mobilenet_v3_large mobilenet_v3_large_relu \
-	mobilenet_v3_large_hswish16 mobilenet_v3_large_hswish16_naive mobilenet_v3_large_hswish112 \
-	mobilenet_v3_large_naive_hswish mobilenet_v3_small efficientnet_b0 efficientnet_b1 resnet_152 \
-	shufflenet_g3 shufflenet_g3_0.5 shufflenet_g3_2.0 alexnet nasnet_mobile squeezenet \
-	squeezenet_1.1 espnet espnetv2 espnetv2_segmentation_2.0
+	mobilenet_v3_large_hswish16 mobilenet_v3_large_naive_hswish mobilenet_v3_small \
+	efficientnet_b0 efficientnet_b1 resnet_152 alexnet nasnet_mobile \
+	shufflenet_g3 shufflenet_g3_0.5 shufflenet_g3_2.0 squeezenet squeezenet_1.1 \
+	espnet espnetv2 espnetv2_segmentation_2.0
 PROFILED := mobilenet_v1 mobilenet_v2 mobilenet_v3_small efficientnet_b0 shufflenet_g3 \
 	squeezenet_1.1 espnet espnetv2
 TRIALS := 0

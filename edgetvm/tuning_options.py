@@ -10,6 +10,11 @@ from edgetvm.opencl_device import OPENCL_CPU
 from edgetvm.recipe import Precision
 from edgetvm.target_profile import TargetProfile
 
+MODELLED = "modelled"
+"""What ``--rpc`` calls a cycle model of the target."""
+
+MODELLED_ARCHITECTURES = ("x86_64", "aarch64")
+
 BEST = "best"
 """Both tuners: each task's trials go to the one that gains, and the faster schedule is taken."""
 
@@ -41,6 +46,19 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Whether OpenCL on this machine's CPU stands for the target's GPU."""
         return self.rpc == OPENCL_CPU
 
+    @property
+    def is_modelled(self) -> bool:
+        """Whether candidates are not measured but estimated by a cycle model of the target."""
+        return self.rpc == MODELLED
+
+    def threads_for(self, target_cores: int, device_cores: int) -> tuple[int, int]:
+        """Return the threads of an inference, and those of the device that checks libraries."""
+        if self.is_modelled:  # that device may have fewer cores than the target
+            threads = self.threads or target_cores
+            return threads, min(threads, device_cores)
+        threads = self.threads or min(target_cores, device_cores)
+        return threads, threads
+
     def uses(self, tuner: str) -> bool:
         """Whether `tuner` searches, and its schedules go into the bundle."""
         return self.tuner in (tuner, BEST)
@@ -52,8 +70,10 @@ def check_tuner_fits(options: TuneOptions, profile: TargetProfile) -> None:
     Raises
     ------
     UsageError
-        It is a GPU, and the run asks for what there is for CPUs only.
+        It is a GPU, or a cycle model stands for it, and the run asks for what is not there then.
     """
+    if options.is_modelled:
+        _check_model_fits(options, profile)
     if profile.gpu is None:
         return
     if options.uses(METASCHEDULE):
@@ -63,4 +83,22 @@ def check_tuner_fits(options: TuneOptions, profile: TargetProfile) -> None:
     if options.flush_cache:
         raise UsageError(
             f"{profile.name} is a GPU, whose caches stay as they are: no --flush-cache."
+        )
+
+
+def _check_model_fits(options: TuneOptions, profile: TargetProfile) -> None:
+    if profile.gpu is not None:
+        raise UsageError(
+            f"{profile.name} is a GPU, and --rpc {MODELLED} knows CPUs only: --rpc emulated checks "
+            "its kernels."
+        )
+    if profile.arch not in MODELLED_ARCHITECTURES:
+        raise UsageError(
+            f"{profile.name} is {profile.arch}, whose cores' pipelines LLVM does not describe: "
+            f"--rpc {MODELLED} is for {' and '.join(MODELLED_ARCHITECTURES)}."
+        )
+    if options.uses(METASCHEDULE) or options.flush_cache:
+        raise UsageError(
+            f"--rpc {MODELLED} goes with AutoScheduler's search and warm caches: leave --tuner and "
+            "--flush-cache out."
         )

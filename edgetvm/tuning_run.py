@@ -1,5 +1,6 @@
 """One tuning run: a network and a target in, a tuned and checked bundle out."""
 
+import platform
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgetvm.target_profile import TargetProfile
 from edgetvm.tuning_display import print_boards, print_tuning_summary
 from edgetvm.tuning_options import TuneOptions, check_tuner_fits
 from edgetvm.tuning_search import search_schedules
+from edgetvm.units import format_latency
 
 if TYPE_CHECKING:
     from edgetvm.device_info import DeviceInfo
@@ -44,16 +46,17 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     profile = resolve_target(options.target, folders.profiles, driven_here=options.stands_for_gpu)
     check_tuner_fits(options, profile)
     with ExitStack() as stack:
-        address, fleet = _find_devices(options, stack)
+        address, fleet = _find_devices(options, profile, stack)
         address = replace(address, opencl=profile.gpu is not None)
         device = describe_device(address)
         address = replace(address, cores=options.cores or device.cluster_for(profile.runs_on))
-        threads = options.threads or min(profile.cores, device.cores)
-        open_for_target(address, device, profile, threads)
+        threads, checking = options.threads_for(profile.cores, device.cores)
+        address = replace(address, most_threads=checking)
+        open_for_target(address, device, profile, checking)
         if fleet is not None:
             fleet.cores, fleet.opencl = address.cores, address.opencl
         profile = _with_limits_of(device, profile)
-        stores = _open_stores(options, folders, profile, threads, is_emulated=bool(device.emulated))
+        stores = _open_stores(options, folders, profile, threads, device)
         with notes.status("loading the network"):
             network = resolve_network(
                 options.model,
@@ -70,7 +73,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         )
         with notes.status("exporting to Relay"):
             build = stack.enter_context(NetworkBuild(network, profile, threads))
-        _choose_untuned(build, address, device)
+        _choose_untuned(build, address, timed=not device.emulated and not options.is_modelled)
 
         if options.trials is None:
             options = msgspec.structs.replace(options, trials=network.recipe.trials)
@@ -78,11 +81,18 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         address = fleet.find_address() if fleet else address  # the first may be lost by now
         _build_fastest(build, address, device, stores, options, progress)
         with notes.status("writing the bundle"):
-            target = store_folder(folders.bundles, profile.name, emulated=options.stands_for_gpu)
+            target = store_folder(
+                folders.bundles,
+                profile.name,
+                emulated=options.stands_for_gpu,
+                modelled=options.is_modelled,
+            )
             bundle = target / network.name
             spent = (progress.trials, progress.search_s) if progress else (0, 0.0)
             manifest = write_bundle(build, bundle, *spent)
     rpc = options.rpc if fleet is None else str(address)
+    if options.is_modelled:
+        rpc = None if address.is_local and not device.emulated else "HOST"
     if options.json:
         print_json({"bundle": str(bundle), "manifest": manifest})
     summary = notes if options.json else results
@@ -97,13 +107,18 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
     return bundle
 
 
-def _find_devices(options: TuneOptions, stack: ExitStack) -> "tuple[Address, Fleet | None]":
+def _find_devices(
+    options: TuneOptions, profile: TargetProfile, stack: ExitStack
+) -> "tuple[Address, Fleet | None]":
     """Return the device that checks libraries, and the fleet if there is one to tune on."""
-    from edgetvm.stages.device.choice import device_at
+    from edgetvm.stages.device.choice import EMULATED, device_at
     from edgetvm.stages.device.fleet import Fleet
 
     if options.tracker is None:
-        return stack.enter_context(device_at(options.rpc, options.token, notes.print)), None
+        rpc = options.rpc
+        if options.is_modelled:  # the model times, and what is at hand checks
+            rpc = None if profile.arch == platform.machine() else EMULATED
+        return stack.enter_context(device_at(rpc, options.token, notes.print)), None
     if options.rpc is not None:
         raise UsageError("--rpc and --tracker name devices both: give one of them.")
     if options.token is not None:
@@ -125,12 +140,12 @@ def _with_limits_of(device: "DeviceInfo", profile: TargetProfile) -> TargetProfi
     return profile
 
 
-def _choose_untuned(build: "NetworkBuild", address: "Address", device: "DeviceInfo") -> None:
+def _choose_untuned(build: "NetworkBuild", address: "Address", *, timed: bool) -> None:
     """Check TVM's default schedules on the device, of each of its lowerings, and take the best."""
     from edgetvm.stages.device.lowering import choose_lowering
 
     with notes.status("building untuned, checking against the reference"):
-        left_out = choose_lowering(address, build, timed=not device.emulated)
+        left_out = choose_lowering(address, build, timed=timed)
     for lowering, reason in left_out.items():
         notes.print(f"TVM's default schedules for {lowering} are left out: {reason}")
     of_several = f", lowered for {build.lowering}" if len(build.profile.lowerings) > 1 else ""
@@ -145,13 +160,16 @@ def _open_stores(
     folders: DataFolders,
     profile: TargetProfile,
     threads: int,
-    *,
-    is_emulated: bool,
+    device: "DeviceInfo",
 ) -> TunerStores:
     from edgetvm.stages.host_target import TVM_VERSION
 
     folder = store_folder(
-        folders.tuning_logs, profile.name, flushed=options.flush_cache, emulated=is_emulated
+        folders.tuning_logs,
+        profile.name,
+        flushed=options.flush_cache,
+        emulated=bool(device.emulated) and not options.is_modelled,
+        modelled=options.is_modelled,
     )
     stores = TunerStores.of(folder, threads)
     drop_bad = options.drop_bad_records
@@ -173,6 +191,10 @@ def _build_fastest(
     from edgetvm.stages.device.breakdown import break_down
 
     tuned = _build_tuned(build, address, stores, options)
+    if options.is_modelled:
+        estimate = f": {format_latency(build.estimate_s)}" if build.estimate_s else ""
+        notes.print(f"estimate of a cycle model, all tasks{estimate}; nothing was measured")
+        return
     if device.emulated:
         notes.print(f"{device.processor} is emulated: its times say nothing of a real device")
         return

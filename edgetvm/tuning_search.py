@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgetvm.cli import first_interrupt_calls, notes
 from edgetvm.host_cpu import usable_cores
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
@@ -27,9 +29,11 @@ def search_schedules(
 ) -> "TuningProgress | None":
     """Search for schedules, unless no trials were asked for."""
     from edgetvm.stages.build.definitions import add_definitions
+    from edgetvm.stages.cycles.cycle_model import CycleModel
     from edgetvm.stages.device.fleet import Fleet
     from edgetvm.stages.host_target import TVM_VERSION
     from edgetvm.stages.tune.candidate_build import CandidateBuilder
+    from edgetvm.stages.tune.candidate_modelling import ModelTimer
     from edgetvm.stages.tune.candidate_timing import CandidateTimer
     from edgetvm.stages.tune.parallel_timing import ParallelTimer
     from edgetvm.stages.tune.tools import Timer, Tools
@@ -38,15 +42,25 @@ def search_schedules(
     if not options.trials:
         return None
     store, forms = stores.auto_scheduler, build.forms
+    if options.is_modelled:
+        cluster = build.profile.cluster
+        device = msgspec.structs.replace(
+            device, cpu=f"model of {cluster.core}", cores=cluster.count, libc=""
+        )
     store.write_provenance(build.profile.tvm_target, TVM_VERSION, device)
     add_definitions(store.workloads, forms.tasks)
     boards = measured_on.boards if isinstance(measured_on, Fleet) else {}
     display = TuningDisplay(notes, boards)
     is_here = options.rpc is None and options.tracker is None
     spare_cores = usable_cores() - (build.threads if is_here else 0)
-    with CandidateBuilder(spare_cores or usable_cores(), has_own_core=spare_cores > 0) as builder:
+    workers = spare_cores or usable_cores()
+    with CandidateBuilder(
+        workers, has_own_core=spare_cores > 0, as_text=options.is_modelled
+    ) as builder:
         timer: Timer
-        if isinstance(measured_on, Fleet):
+        if options.is_modelled:
+            timer = ModelTimer(CycleModel(build.profile, build.threads))
+        elif isinstance(measured_on, Fleet):
             timer = ParallelTimer(measured_on, build.threads, flush_cache=options.flush_cache)
         else:
             timer = CandidateTimer(measured_on, build.threads, flush_cache=options.flush_cache)

@@ -70,7 +70,7 @@ LAYERS = (
     ),
 )
 # Within the layer of the stages, in the order of the flow.
-STAGES = (("export",), ("build", "host_target"), ("device",), ("verify",), ("tune",))
+STAGES = (("export",), ("build", "host_target"), ("cycles",), ("device",), ("verify",), ("tune",))
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

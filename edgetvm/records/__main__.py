@@ -183,7 +183,7 @@ def merge(files: tuple[Path, ...], target: str, threads: int | None) -> None:
             find_data_folders().tuning_logs / _folder_name(target), threads or foreign.threads
         )
         store.check_provenance(profile.tvm_target, TVM_VERSION)
-        foreign.check_origin(full_target(profile.tvm_target), store.threads, TVM_VERSION)
+        foreign.check_origin(store, full_target(profile.tvm_target), TVM_VERSION)
         register_workloads(foreign.workloads)
         count = merge_into(store, foreign, profile.tvm_target, TVM_VERSION)
         results.print(

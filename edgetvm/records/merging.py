@@ -10,7 +10,8 @@ from edgetvm.files import read_json
 from edgetvm.records.compaction import distinct
 from edgetvm.records.line import RecordLine, is_record, parse_line
 from edgetvm.records.line_file import LineFile
-from edgetvm.records.store import Provenance, RecordStore
+from edgetvm.records.provenance import Provenance
+from edgetvm.records.store import RecordStore, is_modelled
 from edgetvm.records.workload_file import Workload, WorkloadFile
 
 _REMEDY = "Delete that line there, or ask for the whole file."
@@ -37,8 +38,8 @@ class ForeignRecords(msgspec.Struct, frozen=True, kw_only=True):
         """Threads that the first record was measured with."""
         return parse_line(self.lines[0]).threads
 
-    def check_origin(self, target: str, threads: int, tvm_version: str) -> None:
-        """Make sure that all was measured for a target, with `threads` and one TVM version.
+    def check_origin(self, store: RecordStore, target: str, tvm_version: str) -> None:
+        """Make sure that all was measured as in `store`, for a target and with one TVM version.
 
         Parameters
         ----------
@@ -49,6 +50,7 @@ class ForeignRecords(msgspec.Struct, frozen=True, kw_only=True):
         RecordError
             A record was not; its time would mean something else.
         """
+        self._check_kind(store)
         meta = self.provenance
         if meta is not None and meta.tvm_version != tvm_version:
             raise RecordError(
@@ -59,13 +61,29 @@ class ForeignRecords(msgspec.Struct, frozen=True, kw_only=True):
             record = parse_line(line)
             for what, theirs, ours in (
                 ("target", record.target, target),
-                ("number of threads", record.threads, threads),
+                ("number of threads", record.threads, store.threads),
             ):
                 if theirs != ours:
                     raise RecordError(
                         f"{self.path}, line {number}: its {what} is {theirs!r}, the store's "
                         f"{ours!r}. Name the store it belongs to with --target and --threads."
                     )
+
+    def _check_kind(self, store: RecordStore) -> None:
+        """Make sure that estimates of a cycle model are not merged with measurements.
+
+        Raises
+        ------
+        RecordError
+            The one file has estimates, the other measurements.
+        """
+        modelled = self.provenance is not None and self.provenance.modelled
+        if modelled != is_modelled(store):
+            theirs, ours = ("estimates", "measured") if modelled else ("measured", "estimates")
+            raise RecordError(
+                f"{self.path}: its times are {theirs}, those of {store.path} are {ours}, and the "
+                "two are never mixed. Tuning takes schedules over from either by itself."
+            )
 
 
 class MergeCount(msgspec.Struct, frozen=True, kw_only=True):

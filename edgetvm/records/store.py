@@ -12,41 +12,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from edgetvm.errors import RecordError, UsageError, did_you_mean
 from edgetvm.files import read_json, write_json
 from edgetvm.records.choices import ChoiceFile
 from edgetvm.records.line import RecordLine, is_record, parse_line
 from edgetvm.records.line_file import LineFile
+from edgetvm.records.provenance import Machine, Provenance
 from edgetvm.records.workload_file import WorkloadFile
 
 if TYPE_CHECKING:  # it loads NumPy, which a store does without
     from edgetvm.device_info import DeviceInfo
 
-SCHEMA_VERSION = 1
-
-FLUSHED, EMULATED = ".flushed", ".emulated"
+FLUSHED, EMULATED, MODELLED = ".flushed", ".emulated", ".modelled"
 """Endings of the folders of :func:`store_folder`."""
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A machine that contributed records; no name, so that stores can be shared."""
-
-    cpu: str
-    arch: str
-    cores: int
-    libc: str
-
-
-class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the records of a store have in common, and the machines they come from."""
-
-    schema_version: int = SCHEMA_VERSION
-    tvm_version: str
-    tvm_target: str
-    threads: int
-    machines: tuple[Machine, ...]
 
 
 class RecordStore:
@@ -142,6 +120,7 @@ class RecordStore:
                 tvm_target=tvm_target,
                 threads=self.threads,
                 machines=tuple(dict.fromkeys([*known, *machines])),
+                modelled=is_modelled(self),
             )
             if provenance != meta:
                 write_json(self.meta_path, provenance)
@@ -170,27 +149,38 @@ class RecordStore:
 
 
 def store_folder(
-    tuning_logs: Path, target: str, *, flushed: bool = False, emulated: bool = False
+    tuning_logs: Path,
+    target: str,
+    *,
+    flushed: bool = False,
+    emulated: bool = False,
+    modelled: bool = False,
 ) -> Path:
     """Return the folder of a target's stores.
 
     Parameters
     ----------
-    flushed, emulated : the stores of candidates that were measured with a flushed cache, or on an
-        emulated board, whose times cannot be compared with the others.
+    flushed, emulated, modelled : the stores of candidates that were measured with a flushed cache
+        or on an emulated board, or not measured but estimated by a cycle model; their times cannot
+        be compared with the others.
     """
-    marks = {EMULATED: emulated, FLUSHED: flushed}
+    marks = {EMULATED: emulated, MODELLED: modelled, FLUSHED: flushed}
     return tuning_logs / (target + "".join(mark for mark in marks if marks[mark]))
 
 
 def target_of(folder: str) -> str:
     """Return the target that a folder of :func:`store_folder` is of, by the folder's name."""
-    return folder.removesuffix(FLUSHED).removesuffix(EMULATED)
+    return folder.removesuffix(FLUSHED).removesuffix(MODELLED).removesuffix(EMULATED)
 
 
 def is_emulated(store: RecordStore) -> bool:
     """Whether the times of a store are an emulator's, which say nothing of any device."""
     return EMULATED in store.path.parent.name
+
+
+def is_modelled(store: RecordStore) -> bool:
+    """Whether the times of a store are a cycle model's estimates, which nothing has measured."""
+    return MODELLED in store.path.parent.name
 
 
 def list_stores(tuning_logs: Path) -> list[RecordStore]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from edgetvm.records.line import RecordLine
-from edgetvm.records.store import Machine, RecordStore
+from edgetvm.records.provenance import Machine
+from edgetvm.records.store import RecordStore
 from edgetvm.records.workload_file import Workload
 
 

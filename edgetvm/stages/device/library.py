@@ -147,7 +147,8 @@ def check_on_device(address: Address, library: Path, build: NetworkBuild) -> flo
     DeviceError, NumericsError
         As :class:`RemoteLibrary` and :meth:`RemoteLibrary.check`.
     """
-    session = DeviceSession(address, build.threads, SESSION_TIMEOUT_S)
+    threads = min(build.threads, address.most_threads or build.threads)
+    session = DeviceSession(address, threads, SESSION_TIMEOUT_S)
     remote = RemoteLibrary(session, library, build.network.input_name)
     accepted = build.network.recipe.accepted_error
     return remote.check(build.golden_input, build.golden_outputs, accepted)

@@ -40,6 +40,7 @@ class Address:
     key : TVM's RPC key of the next session; a tracker gives one for each.
     cores : cluster that sessions run on, such as ``big``; empty takes the fastest cores first.
     opencl : whether sessions compute on the OpenCL device there.
+    most_threads : of a check of a library that may be for a device of more cores; 0 is no limit.
     """
 
     host: str
@@ -48,6 +49,7 @@ class Address:
     key: str = RPC_KEY
     cores: str = ""
     opencl: bool = False
+    most_threads: int = 0
 
     @classmethod
     def parse(cls, text: str, token: Token | None = None) -> "Address":

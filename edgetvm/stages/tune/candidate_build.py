@@ -1,4 +1,4 @@
-"""Candidates in, small shared libraries out, built by worker processes that stay alive.
+"""Candidates in, small shared libraries or LLVM IR out, built by worker processes that stay alive.
 
 A worker that crashes or takes too long is replaced; its candidate has failed and the others go on.
 """
@@ -21,6 +21,9 @@ from edgetvm.stages.build.library import CODE_GENERATION, link_kernel
 
 BUILD_TIMEOUT_S = 20
 
+TEXT = ".ll"
+"""Ending of a file that is to hold a candidate as LLVM IR."""
+
 
 @dataclass(frozen=True)
 class BuiltCandidate:
@@ -28,7 +31,7 @@ class BuiltCandidate:
 
     Attributes
     ----------
-    library : None if the build failed.
+    library : a shared library, or a text of LLVM IR; None if the build failed.
     arguments : shape and dtype of each argument of the function, in order.
     error_no : TVM's MeasureErrorNo.
     """
@@ -57,13 +60,18 @@ class Candidate(Protocol):
 class CandidateBuilder:
     """Builds candidates in `workers` processes; use as a context manager.
 
+    Parameters
+    ----------
+    as_text : build optimised LLVM IR, for a cycle model, in the place of shared libraries.
+
     Attributes
     ----------
     has_own_core : whether building disturbs no measurement.
     """
 
-    def __init__(self, workers: int, *, has_own_core: bool = False) -> None:
+    def __init__(self, workers: int, *, has_own_core: bool = False, as_text: bool = False) -> None:
         self.has_own_core = has_own_core
+        self._ending = TEXT if as_text else ".so"
         self._pool = PopenPoolExecutor(
             max_workers=workers, timeout=BUILD_TIMEOUT_S, initializer=leave_interrupts_to_parent
         )
@@ -84,7 +92,7 @@ class CandidateBuilder:
         jobs = []
         for candidate in candidates:
             self._serial += 1
-            library = Path(self._folder.name) / f"candidate_{self._serial}.so"
+            library = Path(self._folder.name) / f"candidate_{self._serial}{self._ending}"
             jobs.append((candidate.serialize(), str(library)))
         return self._waiting.submit(self._build, jobs)
 
@@ -125,7 +133,10 @@ def build_candidate(job: tuple[Any, str]) -> tuple[int, str, str, tuple[Any, ...
     try:
         with tvm.transform.PassContext(opt_level=3, config=CODE_GENERATION):
             module = tvm.build(*kernel.inputs, target=kernel.target)
-        link_kernel(module, Path(library))
+        if library.endswith(TEXT):
+            Path(library).write_text(module.get_source("ll"))
+        else:
+            link_kernel(module, Path(library))
     except Exception as err:  # noqa: BLE001 - as above
         return MeasureErrorNo.COMPILE_HOST, one_line(err), "", ()
     shapes = ((tuple(int(extent) for extent in t.shape), str(t.dtype)) for t in kernel.arguments)

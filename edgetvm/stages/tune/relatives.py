@@ -5,7 +5,7 @@ from pathlib import Path
 from tvm.target import Target, codegen
 
 from edgetvm.records import RecordStore
-from edgetvm.records.store import is_emulated, list_stores
+from edgetvm.records.store import is_emulated, is_modelled, list_stores
 
 COST_MODEL = "cost_model.ubj"
 
@@ -19,8 +19,8 @@ def nearest_cost_model(tuning_logs: Path, own: RecordStore) -> Path | None:
     """Return the cost model to begin with: the target's own, or its nearest relative's.
 
     A relative is of the same kind, CPU or GPU, and has the same architecture; the nearest differs
-    in the fewest CPU features, and of those it has the most records. None if there is nothing to
-    begin with.
+    in the fewest CPU features, and of those it has the most records. What an emulator or a
+    cycle model taught is left out. None if there is nothing to begin with.
     """
     path = cost_model_of(own)
     if path.exists():
@@ -31,7 +31,8 @@ def nearest_cost_model(tuning_logs: Path, own: RecordStore) -> Path | None:
     found = []
     for store in list_stores(tuning_logs):
         meta = store.read_provenance()
-        if meta is None or is_emulated(store) or not cost_model_of(store).exists():
+        is_measured = not is_emulated(store) and not is_modelled(store)
+        if meta is None or not is_measured or not cost_model_of(store).exists():
             continue
         if kind_of(meta.tvm_target) != kind_of(here.tvm_target):
             continue
