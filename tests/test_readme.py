@@ -60,10 +60,12 @@ SAID = {
 
 STAND_INS = {
     # Small networks, few trials, few samples.
+    r"\bmobilenet_v2 --target rasp4b": f"{SMALL['mobilenet_v1']} --target rasp4b",  # fewest tasks
     **{rf"\b{model}\b": small for model, small in SMALL.items()},
     r"edgetvm\.models$": "edgetvm.models squeezenet",
     r"--trials \d+|--budget \w+": "--trials 2",
-    r"(edgetvm\.tune (?!.*--(trials|list)).+)": r"\1 --trials 1",
+    r"(edgetvm\.tune .*--(rpc|tracker).*)": r"\1 --trials 1",
+    r"(edgetvm\.tune (?!.*--(trials|list)).+)": r"\1 --trials 0",
     r"(edgetvm\.deploy.*)": r"\1 --repeat 2",
     r"edgetvm\.tune$": "edgetvm.tune --help",  # named, not called
     # OpenCL on this machine's CPU for a Mali, the emulated board for a Raspberry Pi, on loopback.
@@ -79,7 +81,7 @@ STAND_INS = {
 
 
 MISSING = {
-    r"serve --host 0\.0\.0\.0|board emulate": MISSING_FOR_BOARD,
+    r"serve --host 0\.0\.0\.0|board emulate|--rpc (emulated|modelled)": MISSING_FOR_BOARD,
     r"--target mali_|edgetvm\.runtime": MISSING_FOR_OPENCL,
 }
 """What commands need that is not installed here."""
@@ -167,7 +169,7 @@ class Reader:
         if name in ("compare", "report") and not self.project.bundles.exists():
             plant_bundle(self.project, make_run("mobilenet_v2", 0.0063))
         found = program.get_command(click.Context(program), name)
-        assert found is not None, command
+        assert found is not None, f"README.md has {command!r}, but edgetvm has no command {name}."
         outcome = self.invoke(found, *arguments)
         if outcome.exit_code == RecordError.exit_code and name == "tune":
             assert "were not tried within the budget" in outcome.error  # with so few trials
