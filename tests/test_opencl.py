@@ -155,6 +155,7 @@ class TestDevice:
         assert find_opencl() == "/vendor/libOpenCL.so"
         monkeypatch.delenv(LIBRARY_VARIABLE)
         monkeypatch.setattr("edgetvm.opencl_device.find_library", lambda _: None)
+        monkeypatch.setattr("sys.prefix", str(tmp_path / "none"))
         monkeypatch.setattr("edgetvm.opencl_device._NAMES", ())
         assert find_opencl(tmp_path) is None
         mali = tmp_path / "usr/lib/aarch64-linux-gnu/libmali-valhall-g610.so"
