@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from edgetvm.device_info import DeviceInfo
 from edgetvm.errors import DeviceError, UsageError, did_you_mean
-from edgetvm.manifest import Manifest, list_bundles, read_manifest
-from edgetvm.records.store import EMULATED, store_folder
+from edgetvm.manifest import Manifest, bundles_by_model, read_manifest
+from edgetvm.records.store import EMULATED, MODELLED, store_folder
 from edgetvm.target_profile import HOST
 
 if TYPE_CHECKING:
@@ -37,8 +37,21 @@ def choose_bundles(
     DeviceError
         The bundles do not fit the device.
     """
-    target = _choose_target(target, rpc, folder, info, address)
-    bundles = {bundle.name: bundle for bundle in list_bundles(folder / target)}
+    return _chosen(models, _choose_target(target, rpc, folder, info, address), folder)
+
+
+def bundles_of(models: Sequence[str], target: str, folder: Path) -> list[tuple[Path, Manifest]]:
+    """Find bundles of a target, without asking any device; raises `UsageError` if one is missing.
+
+    Parameters
+    ----------
+    models : none for all that there are.
+    """
+    return _chosen(models, _require_built(target, target_as_built(target), folder), folder)
+
+
+def _chosen(models: Sequence[str], target: str, folder: Path) -> list[tuple[Path, Manifest]]:
+    bundles = bundles_by_model(folder, target)
     for model in models:
         if model not in bundles:
             raise UsageError(
@@ -64,14 +77,7 @@ def _choose_target(
 
     if asked is not None:
         target = store_folder(Path(), target_as_built(asked), emulated=address.opencl).name
-        if not list_bundles(folder / target):
-            built = {bundle.parent.name for bundle in folder.glob("*/*")}
-            raise UsageError(
-                f"No bundle for the target {target!r} in {folder}: "
-                f"{did_you_mean(target, built)} Build one: "
-                f"python -m edgetvm.tune MODEL --target {asked}"
-            )
-        return target
+        return _require_built(asked, target, folder)
     fitting = _fitting_targets(rpc, folder, info, address)
     if rpc is None and len(fitting) > 1 and (host := detect_host_profile().name) in fitting:
         return host
@@ -82,16 +88,29 @@ def _choose_target(
     return fitting[0]
 
 
+def _require_built(asked: str, target: str, folder: Path) -> str:
+    """Return `target`, for which there are bundles."""
+    if not bundles_by_model(folder, target):
+        built = {bundle.parent.name for bundle in folder.glob("*/*")}
+        raise UsageError(
+            f"No bundle for the target {target!r} in {folder}: "
+            f"{did_you_mean(target, built)} Build one: "
+            f"python -m edgetvm.tune MODEL --target {asked}"
+        )
+    return target
+
+
 def _fitting_targets(
     rpc: str | None, folder: Path, info: DeviceInfo, address: "Address"
 ) -> list[str]:
     """Return the targets whose bundles run on the device, at least one."""
     from edgetvm.stages.device.fitting import check_bundle_fits
 
+    targets = {below.name.removesuffix(MODELLED) for below in folder.glob("*")}
     found = {
-        below.name: read_manifest(bundles[0])
-        for below in sorted(folder.glob("*"))
-        if (bundles := list_bundles(below)) and below.name.endswith(EMULATED) == address.opencl
+        name: read_manifest(next(iter(bundles.values())))
+        for name in sorted(targets)
+        if (bundles := bundles_by_model(folder, name)) and name.endswith(EMULATED) == address.opencl
     }
     if not found:
         there = f"TARGET --rpc {rpc}" if rpc else "host"

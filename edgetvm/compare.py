@@ -13,6 +13,7 @@ from edgetvm.paper.table import (
     claim_rows,
     figure_rows,
     latency_rows,
+    modelled_rows,
     ratio_rows,
     to_csv,
     to_markdown,
@@ -50,7 +51,7 @@ def compare(target: str | None, paper: str | None, form: str) -> None:
         print_comparison(results, comparison)
     else:
         write = to_markdown if form == "markdown" else to_csv
-        every = (latency_rows, figure_rows, ratio_rows, claim_rows, board_rows)
+        every = (latency_rows, figure_rows, ratio_rows, claim_rows, board_rows, modelled_rows)
         tables = (rows(comparison) for rows in every)
         click.echo("\n".join(write(rows) for rows in tables if rows), nl=False)
 

@@ -13,6 +13,7 @@ from edgetvm.paper.table import (
     claim_rows,
     figure_rows,
     latency_rows,
+    modelled_rows,
     ratio_rows,
 )
 
@@ -56,6 +57,17 @@ CLAIM_COLUMNS = ("Claim", "Networks", "Ratio of", "Published", "Ours", "Outcome"
 UNANSWERED_COLUMNS = ("Claim", "Outcome", "Why")
 BOARD_COLUMNS = ("Model", "Latency", "Our latency", "Device", "Beside ours", "Threads", "Runtime")
 
+MODELLED_COLUMNS = (
+    "Model",
+    "Modelled on",
+    "Threads",
+    "Modelled",
+    "Published",
+    "Within band",
+    "Runtime",
+    "Source",
+)
+
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Print our latencies beside the papers' figures, ratios and claims, and boards' latencies.
@@ -98,6 +110,8 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         board_rows(comparison),
         BOARD_COLUMNS,
     )
+    title = "Modelled, not measured, beside what was published of the same board"
+    print_table(console, title, modelled_rows(comparison), MODELLED_COLUMNS)
 
 
 def print_table(console: Console, title: str, rows: Sequence[Row], headers: Sequence[str]) -> None:

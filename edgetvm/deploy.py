@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from edgetvm import __version__
-from edgetvm.bundle_choice import choose_bundles
+from edgetvm.bundle_choice import bundles_of, choose_bundles
 from edgetvm.cli import (
     ModelName,
     TargetName,
@@ -19,10 +19,16 @@ from edgetvm.cli import (
 )
 from edgetvm.comparison_display import print_comparison
 from edgetvm.deployment import Timing, deploy_together
+from edgetvm.errors import UsageError
 from edgetvm.measurement import Run, write_run
+from edgetvm.modelled import ModelledLatency, write_modelled
+from edgetvm.modelling import model_bundle
 from edgetvm.paper.comparison import compare
 from edgetvm.paper.figures import load_papers
 from edgetvm.paths import DataFolders, find_data_folders
+from edgetvm.profile_display import print_modelled
+from edgetvm.target_profile import target_argument
+from edgetvm.tuning_options import MODELLED
 
 
 class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,14 +73,19 @@ class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):
 def deploy(**options: Any) -> None:
     """Run bundles on a device, check their output, time them and compare with the papers.
 
-    Without MODEL every bundle that was built for the device's target is taken.
+    Without MODEL every bundle that was built for the device's target is taken. With --rpc modelled
+    nothing runs: a cycle model of the target's cores says what each layer will take.
 
     \b
     Examples:
       python -m edgetvm.deploy
       python -m edgetvm.deploy mobilenet_v2 --target rasp4b --rpc 192.168.1.20
     """
-    run(DeployOptions(**options), find_data_folders())
+    asked, folders = DeployOptions(**options), find_data_folders()
+    if asked.rpc == MODELLED:
+        run_modelled(asked, folders)
+    else:
+        run(asked, folders)
 
 
 def run(options: DeployOptions, folders: DataFolders) -> list[Run]:
@@ -116,6 +127,39 @@ def run(options: DeployOptions, folders: DataFolders) -> list[Run]:
     else:
         print_comparison(results, compare(runs, load_papers()))
     return runs
+
+
+def run_modelled(options: DeployOptions, folders: DataFolders) -> list[ModelledLatency]:
+    """Estimate the bundles layer by layer, write an estimate beside each, print and return them.
+
+    Raises
+    ------
+    UsageError
+        No target is given, nothing was built for it, or something that only a device has was asked.
+    CompileError
+        A bundle's code cannot be analysed.
+    """
+    from edgetvm.stages.host_target import resolve_target
+
+    if options.target is None:
+        raise UsageError(f"--rpc {MODELLED} is no device that tells what it is: give --target.")
+    if options.token is not None or options.together:
+        raise UsageError(f"--rpc {MODELLED} is no device: leave out --token and --together.")
+    bundles = bundles_of(options.models, options.target, folders.bundles)
+    found = []
+    for bundle, manifest in bundles:
+        profile = resolve_target(
+            target_argument(manifest.target, folders.profiles), folders.profiles
+        ).on_cores(options.cores or manifest.runs_on)
+        with notes.status(f"{manifest.model}: estimating each layer"):
+            modelled = model_bundle(bundle, manifest, profile, options.threads)
+        write_modelled(modelled, bundle)
+        found.append(modelled)
+        if not options.json:
+            print_modelled(results, modelled)
+    if options.json:
+        print_json(found)
+    return found
 
 
 def _print_notes(run: Run) -> None:

@@ -11,6 +11,9 @@ from edgetvm.files import read_json, write_json
 
 SCHEMA_VERSION = 1
 
+Bound = Literal["compute", "memory", "latency"]
+"""What a layer's time is spent on. Of a measured one only the ceilings are known."""
+
 
 class Ceiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The most that a device does of something, a second: median of the probe, and its interval."""
@@ -88,7 +91,41 @@ class Layer(LayerWork, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seconds: float
 
 
-class LayerProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LayerTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A network's layers with their times, in order, and what they could reach at best.
+
+    Attributes
+    ----------
+    roofline : None if it is not known.
+    """
+
+    layers: tuple[Layer, ...]
+    roofline: Roofline | None
+
+    @property
+    def layers_s(self) -> float:
+        """Sum of all layers' times, seconds."""
+        return sum(layer.seconds for layer in self.layers)
+
+    def share(self, layer: Layer) -> float:
+        """Part of all layers' time that `layer` takes, 0 to 1."""
+        return layer.seconds / self.layers_s
+
+    def roofline_share(self, layer: Layer) -> float | None:
+        """Part of the roofline that `layer` reaches, 1 being all, not clipped."""
+        if self.roofline is None:
+            return None
+        return self.roofline.ceiling(layer)[0] / layer.seconds
+
+    def bound_by(self, layer: Layer) -> Bound | None:
+        """Return which ceiling is the lower one for `layer`; None without a roofline."""
+        if self.roofline is None:
+            return None
+        _, ceiling = self.roofline.ceiling(layer)
+        return "memory" if isinstance(ceiling, MemoryCeiling) else "compute"
+
+
+class LayerProfile(LayerTimes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One profile of one bundle on one device; written to its own file below the bundle.
 
     Attributes
@@ -105,39 +142,12 @@ class LayerProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     measured_at: str
     device: DeviceInfo
     threads: int
-    layers: tuple[Layer, ...]
     network_s: float
-    roofline: Roofline | None
-
-    @property
-    def layers_s(self) -> float:
-        """Sum of all layers' times, seconds."""
-        return sum(layer.seconds for layer in self.layers)
 
     @property
     def gap_s(self) -> float:
         """What the network takes beyond the sum of its layers; below 0 where it takes less."""
         return self.network_s - self.layers_s
-
-    def share(self, layer: Layer) -> float:
-        """Part of all layers' time that `layer` takes, 0 to 1."""
-        return layer.seconds / self.layers_s
-
-    def roofline_share(self, layer: Layer) -> float | None:
-        """Part of the roofline that `layer` reaches, 1 being all; None without a roofline.
-
-        Not clipped: see :attr:`faults`.
-        """
-        if self.roofline is None:
-            return None
-        return self.roofline.ceiling(layer)[0] / layer.seconds
-
-    def bound_by(self, layer: Layer) -> Literal["compute", "memory"] | None:
-        """Return which ceiling is the lower one for `layer`; None without a roofline."""
-        if self.roofline is None:
-            return None
-        _, ceiling = self.roofline.ceiling(layer)
-        return "memory" if isinstance(ceiling, MemoryCeiling) else "compute"
 
     @property
     def faults(self) -> tuple[Layer, ...]:

@@ -3,8 +3,9 @@
 ``library.so`` (tuned), ``untuned.so`` (TVM's default schedules), ``golden/`` (``input.npy`` and the
 reference's ``output_0.npy``, ``output_1.npy`` and so on, float32), ``runner/`` (programs in C and
 Python that run the bundle alone, and TVM's runtime for the device) and ``manifest.json``, which is
-written last: a folder without one is not a bundle. ``kernels/``, what a GPU's driver compiled, is
-added by runs.
+written last: a folder without one is not a bundle. ``code.ll.xz`` is a CPU's kernels as LLVM IR,
+from which their time is estimated on cores that are not at hand. ``kernels/``, what a GPU's driver
+compiled, is added by runs.
 """
 
 import hashlib
@@ -21,13 +22,14 @@ from edgetvm.golden import GOLDEN
 from edgetvm.latency_breakdown import LatencyBreakdown
 from edgetvm.layer_profile import LayerWork
 from edgetvm.recipe import Compression, Normalisation, Precision
+from edgetvm.records.store import MODELLED
 
 SCHEMA_VERSION = 7
 AUTO_SCHEDULER, METASCHEDULE = "auto_scheduler", "metaschedule"
 """The tuners, as manifests and the command line name them."""
 
 MANIFEST, TUNED_LIBRARY, UNTUNED_LIBRARY = "manifest.json", "library.so", "untuned.so"
-RUNNER, KERNELS = "runner", "kernels"
+RUNNER, KERNELS, CODE = "runner", "kernels", "code.ll.xz"
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -239,6 +241,12 @@ def write_manifest(bundle: Path, manifest: Manifest) -> None:
 def list_bundles(folder: Path) -> list[Path]:
     """Return the bundles below ``build/<target>``, sorted by name."""
     return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+
+
+def bundles_by_model(folder: Path, target: str) -> dict[str, Path]:
+    """Return the bundles of a target; of a model that was tuned twice, the one by measuring."""
+    places = [folder / (target + MODELLED), folder / target]
+    return {bundle.name: bundle for place in places for bundle in list_bundles(place)}
 
 
 def sha256_of(path: Path) -> str:

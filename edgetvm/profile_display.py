@@ -3,7 +3,8 @@
 from rich.console import Console
 
 from edgetvm.comparison_display import print_table
-from edgetvm.layer_profile import Layer, LayerProfile
+from edgetvm.layer_profile import Layer, LayerProfile, LayerTimes
+from edgetvm.modelled import ModelledLatency
 from edgetvm.paper.table import NOTHING, Row
 from edgetvm.units import format_latency, format_size, format_throughput
 
@@ -40,7 +41,32 @@ def summarise(profile: LayerProfile) -> str:
     )
 
 
-def layer_row(profile: LayerProfile, layer: Layer) -> Row:
+def print_modelled(console: Console, modelled: ModelledLatency) -> None:
+    """Print all layers of an estimate, their sum with its band, and what it goes by."""
+    title = f"{modelled.model} modelled on {modelled.title}, threads: {modelled.threads}"
+    rows = [
+        {**layer_row(modelled, layer), "Waits": f"{layer.waiting_s / layer.seconds:.0%}"}
+        for layer in modelled.layers
+    ]
+    print_table(console, title, rows, (*COLUMNS, "Waits"))
+    console.print(
+        f"estimate of a cycle model, nothing was measured: {format_modelled(modelled)} at "
+        f"{modelled.clock_mhz:.0f} MHz"
+    )
+    if roofline := modelled.roofline:
+        console.print(
+            f"roofline of the profile: {format_throughput(roofline.flop_per_s.value)}, "
+            f"{roofline.bytes_per_s[0].value / 1e9:.1f} GB/s"
+        )
+
+
+def format_modelled(modelled: ModelledLatency) -> str:
+    """Return the network's estimate with its band: ``71.2 ms (50.1 to 98.0 ms)``."""
+    low, high = format_latency(modelled.low_s).removesuffix(" ms"), format_latency(modelled.high_s)
+    return f"{format_latency(modelled.seconds)} ({low} to {high})"
+
+
+def layer_row(profile: LayerTimes, layer: Layer) -> Row:
     """Return a layer's cells by their headers."""
     share = profile.roofline_share(layer)
     return {

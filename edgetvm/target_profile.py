@@ -128,6 +128,20 @@ class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """The cluster that `runs_on` names."""
         return next(one for one in self.clusters if self.runs_on in ("", one.name))
 
+    def on_cores(self, kind: str) -> "TargetProfile":
+        """Return the profile with its cluster `kind` to run on; empty for the one that it has.
+
+        Raises
+        ------
+        UsageError
+            It has no such cluster.
+        """
+        names = [one.name for one in self.clusters]
+        if kind and kind not in names:
+            nearest = did_you_mean(kind, names)
+            raise UsageError(f"{self.name} has no cores {kind!r}: {nearest}")
+        return msgspec.structs.replace(self, runs_on=kind or self.runs_on)
+
     @property
     def peak_flop_per_s(self) -> float:
         """Of what kernels run on, the GPU or `cluster`, fp32; 0 if unknown."""

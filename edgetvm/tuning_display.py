@@ -13,7 +13,6 @@ from rich.table import Table
 
 from edgetvm.latency_breakdown import LatencyBreakdown
 from edgetvm.manifest import Manifest
-from edgetvm.records.store import MODELLED
 from edgetvm.units import format_duration, format_latency
 
 if TYPE_CHECKING:
@@ -160,9 +159,9 @@ def print_tuning_summary(
     console.print(f"relative error {error:.1e} against {manifest.reference_runtime}")
     console.print(f"bundle: {bundle}")
     there = "" if rpc is None else f" --rpc {rpc}"
-    folder = bundle.parent.name
-    target = folder if folder.endswith(MODELLED) else manifest.target
-    console.print(f"next: python -m edgetvm.deploy {manifest.model} --target {target}{there}")
+    console.print(
+        f"next: python -m edgetvm.deploy {manifest.model} --target {manifest.target}{there}"
+    )
 
 
 def _print_coverage(console: Console, manifest: Manifest) -> None:

@@ -64,6 +64,18 @@ class TuneOptions(msgspec.Struct, frozen=True, kw_only=True):
         return self.tuner in (tuner, BEST)
 
 
+def needs_model(options: TuneOptions, profile: TargetProfile, machine: str) -> bool:
+    """Whether a cycle model has to stand for the target: no device is named, and this is none.
+
+    Parameters
+    ----------
+    machine : architecture of this machine.
+    """
+    named = options.rpc is not None or options.tracker is not None
+    is_modelled = profile.gpu is None and profile.arch in MODELLED_ARCHITECTURES
+    return not named and is_modelled and profile.arch != machine
+
+
 def check_tuner_fits(options: TuneOptions, profile: TargetProfile) -> None:
     """Make sure that a run can be made as it is asked for on the target.
 

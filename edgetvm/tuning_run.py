@@ -10,14 +10,16 @@ import msgspec
 
 from edgetvm.cli import notes, print_json, results
 from edgetvm.errors import RecordError, UsageError
-from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
+from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE, Manifest
+from edgetvm.modelled import write_modelled
+from edgetvm.modelling import model_bundle
 from edgetvm.paths import DataFolders
+from edgetvm.profile_display import format_modelled
 from edgetvm.records import RecordStore, TunerStores, store_folder
 from edgetvm.target_profile import TargetProfile
 from edgetvm.tuning_display import print_boards, print_tuning_summary
-from edgetvm.tuning_options import TuneOptions, check_tuner_fits
+from edgetvm.tuning_options import MODELLED, TuneOptions, check_tuner_fits, needs_model
 from edgetvm.tuning_search import search_schedules
-from edgetvm.units import format_latency
 
 if TYPE_CHECKING:
     from edgetvm.device_info import DeviceInfo
@@ -37,13 +39,18 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         not reach every task: there is a bundle then, but not the one that was asked for.
     """
     from edgetvm.models.resolve import resolve_network
-    from edgetvm.stages.build.bundle import write_bundle
     from edgetvm.stages.build.network_build import NetworkBuild
     from edgetvm.stages.device.fitting import check_precision_fits, open_for_target
     from edgetvm.stages.device.session import describe_device
     from edgetvm.stages.host_target import resolve_target
 
     profile = resolve_target(options.target, folders.profiles, driven_here=options.stands_for_gpu)
+    if needs_model(options, profile, platform.machine()):
+        options = msgspec.structs.replace(options, rpc=MODELLED)
+        notes.print(
+            f"no --rpc: a cycle model of its cores stands for {profile.title}; give --rpc HOST to "
+            "tune on the board itself"
+        )
     check_tuner_fits(options, profile)
     with ExitStack() as stack:
         address, fleet = _find_devices(options, profile, stack)
@@ -80,16 +87,7 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         progress = search_schedules(build, fleet or address, device, stores, options)
         address = fleet.find_address() if fleet else address  # the first may be lost by now
         _build_fastest(build, address, device, stores, options, progress)
-        with notes.status("writing the bundle"):
-            target = store_folder(
-                folders.bundles,
-                profile.name,
-                emulated=options.stands_for_gpu,
-                modelled=options.is_modelled,
-            )
-            bundle = target / network.name
-            spent = (progress.trials, progress.search_s) if progress else (0, 0.0)
-            manifest = write_bundle(build, bundle, *spent)
+        bundle, manifest = _write_bundle(build, options, folders, progress)
     rpc = options.rpc if fleet is None else str(address)
     if options.is_modelled:
         rpc = None if address.is_local and not device.emulated else "HOST"
@@ -105,6 +103,33 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             "bundle has TVM's default schedules for them: run the command again to go on."
         )
     return bundle
+
+
+def _write_bundle(
+    build: "NetworkBuild",
+    options: TuneOptions,
+    folders: DataFolders,
+    progress: "TuningProgress | None",
+) -> tuple[Path, Manifest]:
+    """Write the bundle, and estimate it if nothing was measured."""
+    from edgetvm.stages.build.bundle import write_bundle
+
+    with notes.status("writing the bundle"):
+        target = store_folder(
+            folders.bundles,
+            build.profile.name,
+            emulated=options.stands_for_gpu,
+            modelled=options.is_modelled,
+        )
+        bundle = target / build.network.name
+        spent = (progress.trials, progress.search_s) if progress else (0, 0.0)
+        manifest = write_bundle(build, bundle, *spent)
+    if options.is_modelled:
+        with notes.status("estimating each layer"):
+            modelled = model_bundle(bundle, manifest, build.profile)
+        write_modelled(modelled, bundle)
+        notes.print(f"estimate of a cycle model, nothing was measured: {format_modelled(modelled)}")
+    return bundle, manifest
 
 
 def _find_devices(
@@ -192,8 +217,6 @@ def _build_fastest(
 
     tuned = _build_tuned(build, address, stores, options)
     if options.is_modelled:
-        estimate = f": {format_latency(build.estimate_s)}" if build.estimate_s else ""
-        notes.print(f"estimate of a cycle model, all tasks{estimate}; nothing was measured")
         return
     if device.emulated:
         notes.print(f"{device.processor} is emulated: its times say nothing of a real device")

@@ -204,7 +204,7 @@ def test_an_interrupted_record_is_mended_and_a_broken_one_is_an_error(
         (["mobilenet_v2", "--target", "host", "--input-shape", "3"], 2, "such as 1,3,224,224"),
         (["mobilenet_v2"], 2, "--target are needed"),
         (["no.onnx", "--target", "host"], 2, "no.onnx"),
-        (["squeezenet", "--target", "rasp4b"], 3, "is x86_64, the target rasp4b is aarch64"),
+        (["squeezenet", "--target", "rasp3b_32"], 3, "the target rasp3b_32 is armv7l"),
         (["squeezenet", "--target", "host", "--threads", "999"], 3, "give --threads"),
         (["squeezenet", "--target", "host", "--rpc", "127.0.0.1:1"], 3, "python -m edgetvm.serve"),
     ],

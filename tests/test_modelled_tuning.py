@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from edgetvm.manifest import read_manifest
+from edgetvm.modelled import latest_modelled
 from edgetvm.paths import DataFolders
 from edgetvm.records import RecordStore, lines_of_other_stores, store_folder
 from edgetvm.records.__main__ import records
@@ -28,7 +29,7 @@ def test_a_network_is_tuned_by_the_model_and_checked_for_its_output(
     first = invoke(tune, *tiny, "--trials", "12", "--threads", "1")
     assert first.exit_code == 0, first.stderr
     assert "nothing was measured" in first.stderr
-    assert f"--target {HOST.name}.modelled\n" in first.stdout
+    assert f"--target {HOST.name}\n" in first.stdout
     store = RecordStore(store_folder(project.tuning_logs, HOST.name, modelled=True), 1)
     assert len(store.read_lines()) == 12
     assert any(record.seconds for record in store.read_records())
@@ -41,6 +42,7 @@ def test_a_network_is_tuned_by_the_model_and_checked_for_its_output(
     manifest = read_manifest(bundle)
     assert manifest.tuned_tasks == len(manifest.tasks)
     assert manifest.latency is None
+    assert latest_modelled(bundle) is not None
     assert manifest.relative_error is not None
     assert manifest.relative_error < manifest.tolerance
     again = invoke(tune, *tiny, "--trials", "4", "--threads", "1")

@@ -81,7 +81,7 @@ STAND_INS = {
 
 
 MISSING = {
-    r"serve --host 0\.0\.0\.0|board emulate|--rpc (emulated|modelled)": MISSING_FOR_BOARD,
+    r"serve --host 0\.0\.0\.0|board emulate|--rpc emulated|--target rasp4b$": MISSING_FOR_BOARD,
     r"--target mali_|edgetvm\.runtime": MISSING_FOR_OPENCL,
 }
 """What commands need that is not installed here."""

@@ -17,6 +17,7 @@ from edgetvm.paper.devices import Match, match_device
 from edgetvm.paper.estimate import Estimate, estimate_median, estimate_ratio
 from edgetvm.paper.evidence import NetworkEvidence, newest_runs, setting
 from edgetvm.paper.figures import Figure, Paper, figures_of
+from edgetvm.paper.modelled_figures import ModelledFigure
 from edgetvm.paper.published_ratio import PublishedRatio, published_ratios
 from edgetvm.recipe import Precision
 
@@ -100,12 +101,14 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ----------
     claims : what the papers claim, a number each, and whether it holds here.
     boards : our latencies beside those that others published of boards.
+    modelled : estimates of boards beside what was published of them.
     """
 
     models: tuple[ModelComparison, ...]
     pairs: tuple[PairComparison, ...]
     claims: tuple[RatioCheck, ...] = ()
     boards: tuple[BoardComparison, ...] = ()
+    modelled: tuple[ModelledFigure, ...] = ()
 
 
 def compare(

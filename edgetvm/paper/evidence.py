@@ -7,10 +7,12 @@ import msgspec
 
 from edgetvm.errors import UsageError, did_you_mean
 from edgetvm.layer_profile import LayerProfile, latest_profile
-from edgetvm.manifest import list_bundles, read_manifest
+from edgetvm.manifest import bundles_by_model, read_manifest
 from edgetvm.measurement import Run, list_runs
+from edgetvm.modelled import ModelledLatency, latest_modelled
 from edgetvm.paths import DataFolders
 from edgetvm.recipe import FLOAT32, Precision
+from edgetvm.records.store import MODELLED
 from edgetvm.target_profile import target_argument
 
 
@@ -22,6 +24,7 @@ class NetworkEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     parameters, multiply_adds, library_bytes, precision : of the bundle.
     runs : in any order.
     profile : the newest; None if it was not profiled.
+    modelled : the newest estimate of a cycle model; None without.
     """
 
     model: str
@@ -31,6 +34,7 @@ class NetworkEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     precision: Precision = FLOAT32
     runs: tuple[Run, ...] = ()
     profile: LayerProfile | None = None
+    modelled: ModelledLatency | None = None
 
 
 class TargetEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,21 +80,26 @@ def read_evidence(folders: DataFolders, target: str | None = None) -> list[Targe
     UsageError
         Nothing was built for `target`, or a bundle comes from another version of edgetvm.
     """
-    targets = sorted(path.name for path in folders.bundles.glob("*") if path.is_dir())
-    if target is not None and target not in targets:
-        raise UsageError(
-            f"Nothing was built for the target {target!r}: {did_you_mean(target, targets)}"
-        )
+    folders_there = [path.name for path in folders.bundles.glob("*") if path.is_dir()]
+    targets = sorted({name.removesuffix(MODELLED) for name in folders_there})
+    if target is not None:
+        target = target.removesuffix(MODELLED)
+        if target not in targets:
+            raise UsageError(
+                f"Nothing was built for the target {target!r}: {did_you_mean(target, targets)}"
+            )
+        targets = [target]
     return [
         TargetEvidence(
             target=name,
             argument=target_argument(name, folders.profiles),
             networks={
                 network.model: network
-                for network in map(_read_bundle, list_bundles(folders.bundles / name))
+                for bundle in bundles_by_model(folders.bundles, name).values()
+                if (network := _read_bundle(bundle))
             },
         )
-        for name in ([target] if target is not None else targets)
+        for name in targets
     ]
 
 
@@ -104,4 +113,5 @@ def _read_bundle(bundle: Path) -> NetworkEvidence:
         precision=manifest.precision,
         runs=tuple(list_runs(bundle)),
         profile=latest_profile(bundle),
+        modelled=latest_modelled(bundle),
     )

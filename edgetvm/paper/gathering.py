@@ -11,6 +11,7 @@ from edgetvm.paper.claims import load_claims
 from edgetvm.paper.comparison import Comparison, compare
 from edgetvm.paper.evidence import read_evidence
 from edgetvm.paper.figures import Paper, load_papers
+from edgetvm.paper.modelled_figures import compare_modelled
 from edgetvm.paths import DataFolders
 
 
@@ -31,7 +32,9 @@ def gather(folders: DataFolders, target: str | None = None, arxiv: str | None = 
         _require_known(arxiv, papers)
     evidence = read_evidence(folders, target)
     runs = [run for one in evidence for run in one.runs]
-    if not runs:
+    boards = load_board_latencies()
+    modelled = compare_modelled(evidence, papers, boards)
+    if not runs and not modelled:
         raise UsageError("No bundle was deployed yet. Do it now: python -m edgetvm.deploy")
     networks = {
         (one.target, model): network for one in evidence for model, network in one.networks.items()
@@ -42,7 +45,8 @@ def gather(folders: DataFolders, target: str | None = None, arxiv: str | None = 
         claims=check_claims(
             [claim for claim in claims if arxiv in (None, claim.arxiv)], papers, evidence
         ),
-        boards=compare_boards(evidence, load_board_latencies()),
+        boards=compare_boards(evidence, boards),
+        modelled=modelled,
     )
 
 

@@ -9,6 +9,7 @@ from edgetvm.paper.claim_check import RatioCheck
 from edgetvm.paper.claims import ClaimedRatio
 from edgetvm.paper.comparison import Comparison, ModelComparison, PairComparison, PublishedFigure
 from edgetvm.paper.estimate import Estimate
+from edgetvm.paper.modelled_figures import ModelledFigure
 from edgetvm.paper.published_ratio import PublishedRatio
 from edgetvm.units import format_latency
 
@@ -48,6 +49,11 @@ def claim_rows(comparison: Comparison) -> list[Row]:
 def board_rows(comparison: Comparison) -> list[Row]:
     """Return a row a published latency of a board beside ours, the nearest devices first."""
     return [_board_row(one) for one in comparison.boards]
+
+
+def modelled_rows(comparison: Comparison) -> list[Row]:
+    """Return a row an estimate and latency that was published of the same board."""
+    return [_modelled_row(one) for one in comparison.modelled]
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
@@ -167,6 +173,23 @@ def _board_row(one: BoardComparison) -> Row:
         "Resolution": str(published.input_resolution),
         "Printed as": published.printed_as,
         "Source": published.source,
+    }
+
+
+def _modelled_row(one: ModelledFigure) -> Row:
+    published = one.published
+    low, high = (format_latency(value).removesuffix(" ms") for value in (one.low_s, one.high_s))
+    return {
+        "Model": one.model,
+        "Modelled": f"{format_latency(one.seconds)} [{low}, {high}]",
+        "Modelled on": f"{one.title} ({one.target})",
+        "Threads": str(one.threads),
+        "Published": format_latency(published.latency_s) if published else NOTHING,
+        "Within band": NOTHING if published is None else "yes" if one.is_within_band else "no",
+        "Device": published.device if published else NOTHING,
+        "Published threads": _as_printed(published.threads) if published else NOTHING,
+        "Runtime": (published.runtime or NOTHING) if published else NOTHING,
+        "Source": published.source if published else NOTHING,
     }
 
 

@@ -9,14 +9,14 @@ import msgspec
 from edgetvm.errors import UsageError
 from edgetvm.files import toml_stems
 from edgetvm.layer_profile import LayerProfile, latest_profile
-from edgetvm.manifest import Manifest, read_manifest
+from edgetvm.manifest import Manifest, bundles_by_model, read_manifest
 from edgetvm.measurement import Run, list_runs
 from edgetvm.paper.comparison import Comparison, ModelComparison
 from edgetvm.paper.figures import Paper
 from edgetvm.paths import DataFolders
 from edgetvm.records import RecordStore
 from edgetvm.records.line import RecordLine
-from edgetvm.records.store import store_folder
+from edgetvm.records.store import MODELLED, store_folder
 from edgetvm.reporting.tuning_curve import TuningCurve, tuning_curve
 from edgetvm.target_profile import target_argument
 
@@ -92,8 +92,8 @@ def gather_material(
     """
     if not comparison.models:
         raise UsageError(
-            "Only emulated devices ran these bundles, which says nothing of speed. Deploy them on "
-            "a device: python -m edgetvm.deploy --rpc HOST"
+            "No device ran these bundles, and emulators and models say nothing of its speed. "
+            "Deploy them on one: python -m edgetvm.deploy --rpc HOST"
         )
 
     @cache
@@ -117,12 +117,17 @@ def _network(
     folders: DataFolders,
     records_of: Callable[[Path, int], list[RecordLine]],
 ) -> Network:
-    bundle = folders.bundles / compared.target / compared.model
+    bundle = bundles_by_model(folders.bundles, compared.target)[compared.model]
     manifest, profile = read_manifest(bundle, check_files=False), latest_profile(bundle)
     run = next(one for one in list_runs(bundle) if _is_run_of(compared, one))
     profiled = (profile.device.processor, profile.threads) if profile else None
     flushed = manifest.latency is not None and manifest.latency.estimate_flushed
-    store = store_folder(folders.tuning_logs, manifest.target, flushed=flushed)
+    store = store_folder(
+        folders.tuning_logs,
+        manifest.target,
+        flushed=flushed,
+        modelled=bundle.parent.name.endswith(MODELLED),
+    )
     stems = [stem for stem in toml_stems(folders.recipes) if run.model.startswith(stem)]
     return Network(
         compared=compared,

@@ -5,9 +5,22 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import get_args
 
-from edgetvm.comparison_display import BOARD_COLUMNS, FIGURE_COLUMNS, RATIO_COLUMNS
+from edgetvm.comparison_display import (
+    BOARD_COLUMNS,
+    FIGURE_COLUMNS,
+    MODELLED_COLUMNS,
+    RATIO_COLUMNS,
+)
 from edgetvm.paper.claim_check import Outcome
-from edgetvm.paper.table import NOTHING, Row, board_rows, claim_rows, figure_rows, ratio_rows
+from edgetvm.paper.table import (
+    NOTHING,
+    Row,
+    board_rows,
+    claim_rows,
+    figure_rows,
+    modelled_rows,
+    ratio_rows,
+)
 from edgetvm.reporting.accuracy import Point, pareto_front, published_points, published_top1
 from edgetvm.reporting.document import Plot, Section, Table
 from edgetvm.reporting.material import Material, Network
@@ -179,6 +192,11 @@ def published(material: Material) -> Section:
                 title="Published latencies of boards, with as many threads as ours",
                 rows=board_rows(comparison),
                 columns=BOARD_COLUMNS,
+            ),
+            Table(
+                title="Modelled, not measured, beside what was published of the same board",
+                rows=modelled_rows(comparison),
+                columns=MODELLED_COLUMNS,
             ),
         ),
     )

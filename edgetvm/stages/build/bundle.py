@@ -1,5 +1,6 @@
 """What was built of a network in, a bundle out."""
 
+import lzma
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from edgetvm import __version__
 from edgetvm.files import making_folder, replacing
 from edgetvm.golden import GOLDEN, write_golden
 from edgetvm.manifest import (
+    CODE,
     KERNELS,
     MANIFEST,
     RUNNER,
@@ -25,6 +27,9 @@ from edgetvm.stages.build.layers import mark_tuned
 from edgetvm.stages.build.linker import describe_library, linker_version
 from edgetvm.stages.build.network_build import NetworkBuild
 from edgetvm.stages.build.runner import build_runner
+
+CODE_PRESET = 1
+"""Of the compression: the default takes several times as long for a tenth less."""
 
 
 def write_bundle(
@@ -55,6 +60,7 @@ def write_bundle(
         shutil.copyfile(build.untuned_library(), temporary)
     with making_folder(bundle / GOLDEN) as temporary:
         write_golden(temporary, build.golden_input, build.golden_outputs)
+    _write_code(build, bundle)
     tuning = TuningSummary(
         trials=trials,
         search_s=search_s,
@@ -64,6 +70,14 @@ def write_bundle(
     manifest = _describe(build, bundle, tuning)
     write_manifest(bundle, manifest)
     return manifest
+
+
+def _write_code(build: NetworkBuild, bundle: Path) -> None:
+    assert build.contents is not None
+    (bundle / CODE).unlink(missing_ok=True)
+    if build.contents.code:
+        with replacing(bundle / CODE) as temporary:
+            temporary.write_bytes(lzma.compress(build.contents.code.encode(), preset=CODE_PRESET))
 
 
 def _describe(build: NetworkBuild, bundle: Path, tuning: TuningSummary) -> Manifest:

@@ -75,10 +75,12 @@ class LibraryContents:
     ----------
     activation_bytes : that TVM's executor will reserve for input, output and all between.
     layers : its operators, in the order in which they run.
+    code : LLVM IR of its kernels; empty for a GPU.
     """
 
     activation_bytes: int
     layers: tuple[LayerWork, ...]
+    code: str
 
 
 def build_untuned(
@@ -170,7 +172,8 @@ def _build(
         shared = Path(folder) / output.name
         factory.export_library(str(shared), fcompile=link)
         temporary.write_bytes(shared.read_bytes())
-    return LibraryContents(_activation_bytes(factory), tuple(describe_layers(factory)))
+    code = factory.get_lib().get_source("ll") if target.kind.name == "llvm" else ""
+    return LibraryContents(_activation_bytes(factory), tuple(describe_layers(factory)), code)
 
 
 def _activation_bytes(factory: GraphExecutorFactoryModule) -> int:

@@ -36,7 +36,9 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     call : a call of a function of the C library, or of TVM's runtime.
     gathered, scattered : one lane of a vector whose lanes have an address each.
     launch : a parallel loop on more than one thread.
-    clock_mhz : where neither the profile nor the kernel says.
+    clock_mhz : where the profile does not say it.
+    correction : seconds are multiplied by it; fitted to published latencies.
+    band : from which to which multiple of an estimate nine of ten published latencies lie.
     """
 
     l1_ways: int
@@ -49,6 +51,8 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scattered: float = 0.0
     launch: float = 5000.0
     clock_mhz: int = 0
+    correction: float = 1.0
+    band: tuple[float, float] = (0.5, 2.0)
     rewrites: tuple[Rewrite, ...] = ()
     sources: tuple[str, ...] = ()
 

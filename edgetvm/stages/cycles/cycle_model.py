@@ -67,13 +67,14 @@ class CycleModel:
 
     Attributes
     ----------
+    core : whose costs it goes by.
     throughputs : of the core, which remember what was simulated.
     """
 
     def __init__(self, profile: TargetProfile, threads: int) -> None:
         options = Target(profile.tvm_target).attrs
         self._cpu = str(options.get("mcpu", "generic"))
-        self._core = load_core(self._cpu)
+        self.core = load_core(self._cpu)
         self._threads = threads
         self._cluster = profile.cluster
         self._line_bytes = profile.cache_line_bytes
@@ -81,7 +82,7 @@ class CycleModel:
         if attributes := ",".join(map(str, options.get("mattr", []))):
             self._code_options.append(f"-mattr={attributes}")
         triple = [f"-mtriple={options['mtriple']}"] if "mtriple" in options else []
-        rewrites = [(one.pattern, one.simulated_as) for one in self._core.rewrites]
+        rewrites = [(one.pattern, one.simulated_as) for one in self.core.rewrites]
         self.throughputs = Throughputs([*triple, *self._code_options], rewrites)
 
     def estimate(self, kernels: Sequence[str]) -> list[CycleEstimate]:
@@ -113,30 +114,30 @@ class CycleModel:
             for region in part.regions:
                 cycles = self.throughputs.of(region.instructions)
                 once = cycles.repeated if region.trips > 1 else cycles.busiest
-                code += region.count * (once + extra_cycles(region.instructions, self._core))
+                code += region.count * (once + extra_cycles(region.instructions, self.core))
                 if region.trips > 1:
-                    branches += self._core.mispredict * region.count / region.trips
+                    branches += self.core.mispredict * region.count / region.trips
             cache += self._cache_cycles(part)
             lines += footprint_lines(part.runs, part.loops, self._line_bytes)
             if LAMBDA in part.name and self._threads > 1:
-                launches += self._core.launch
+                launches += self.core.launch
         # A cache that is too small by half is as good as none where data is passed in turn.
         kept = (self._cluster.l2_bytes or USUAL_L2_BYTES) / self._line_bytes
-        memory = self._core.memory_line * lines * min(1.0, max(0.0, lines / kept - 1))
-        clock_mhz = self._cluster.clock_mhz or self._core.clock_mhz or USUAL_CLOCK_MHZ
+        memory = self.core.memory_line * lines * min(1.0, max(0.0, lines / kept - 1))
+        clock_mhz = self._cluster.clock_mhz or self.core.clock_mhz or USUAL_CLOCK_MHZ
         return CycleEstimate(code, branches, cache, memory, launches, clock_mhz)
 
     def _cache_cycles(self, part: "_Part") -> float:
         trace = trace_accesses(part.runs, part.loops, self._line_bytes)
         if not len(trace.weights):
             return 0.0
-        ways = self._core.l1_ways
+        ways = self.core.l1_ways
         l1_bytes = self._cluster.l1_data_bytes or USUAL_L1_BYTES
         sets = l1_bytes // (ways * self._line_bytes)
         outcomes = simulate(trace.addresses // self._line_bytes, sets, ways)
         streamed = float(np.sum(trace.weights[outcomes == STREAM]))
         missed = float(np.sum(trace.weights[outcomes == MISS]))
-        return self._core.stream_miss * streamed + self._core.miss * missed
+        return self.core.stream_miss * streamed + self.core.miss * missed
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,239 @@
+"""How good the cycle model is on boards: its estimates beside the latencies that were published.
+
+The networks' libraries are those of `rasp4b`, tuned by the model; LLVM makes their code anew for
+each board's cores, and the model estimates it at the board's clock. Published are float32 latencies
+of boards that there is a profile of, or whose cores and clock are those of a profile.
+
+    python benchmarks/boards.py [--fresh]
+
+Whoever published used other schedules, most of them another program altogether: what is compared is
+not the same code. A correction for each core is fitted to the boards and networks of `FITTED`, and
+shown on all others. Writes `build/model/boards.json` and `docs/boards.svg`, and prints every point.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import click
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+import edgetvm.stages  # noqa: F401 - TVM's environment, before tvm
+from edgetvm.manifest import list_bundles, read_manifest
+from edgetvm.modelling import model_bundle
+from edgetvm.paper.boards import load_board_latencies
+from edgetvm.paper.devices import load_devices
+from edgetvm.paper.figures import load_papers
+from edgetvm.stages.cycles.core import load_core
+from edgetvm.stages.host_target import resolve_target
+
+ROOT = Path(__file__).parents[1]
+WORK = ROOT / "build" / "model"
+BUNDLES = ROOT / "build" / "rasp4b.modelled"
+TARGETS = ROOT / "targets"
+
+SAME_CORES = {"Huawei P20 Pro (Kirin970 4xA73 2.36GHz)": "hikey960"}
+"""Profiles of the same cores at the same clock, of devices that have no profile."""
+
+ALL_CORES = {"RPi 4 (BCM2711)": 4}
+"""Threads of devices whose source says ``multi-threaded`` and no number: all cores."""
+
+FITTED = ("mobilenet_v1", "squeezenet_1.1")
+"""Networks that a core's correction is fitted to; the others show what it is worth."""
+
+
+class Point(NamedTuple):
+    """A published latency, and what the model says of the same network on such a board."""
+
+    model: str
+    device: str
+    target: str
+    core: str
+    threads: int
+    runtime: str
+    published_s: float
+    estimated_s: float
+
+    @property
+    def ratio(self) -> float:
+        """Published over estimated."""
+        return self.published_s / self.estimated_s
+
+
+class Published(NamedTuple):
+    """A latency as it was published, its device named by a profile."""
+
+    model: str
+    device: str
+    target: str
+    threads: int
+    runtime: str
+
+
+@click.command()
+@click.option("--fresh", is_flag=True, help="Estimate again what was estimated before.")
+def boards(fresh: bool) -> None:
+    """Estimate every published latency of a board, and fit and show the corrections."""
+    kept = WORK / "boards.json"
+    if kept.exists() and not fresh:
+        points = [Point(*one) for one in json.loads(kept.read_text())]
+    else:
+        points = estimate(published())
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(points))
+    print_points(points)
+    draw(points, ROOT / "docs" / "boards.svg")
+
+
+def published() -> dict[Published, float]:
+    """Return the published latencies in seconds; of several of one setting the median."""
+    found: dict[Published, list[float]] = defaultdict(list)
+    for paper in load_papers():
+        for row in paper.figures:
+            if row.device and row.latency_ms and row.precision == "float32":
+                target = profile_of(row.device)
+                if target:
+                    key = Published(
+                        row.model, row.device, target, row.threads or 1, row.runtime or "TF-Lite"
+                    )
+                    found[key].append(row.latency_ms / 1e3)
+    for row in load_board_latencies():
+        threads = row.threads or ALL_CORES.get(row.device)
+        target = profile_of(row.device)
+        if row.precision == "float32" and threads and target:
+            key = Published(row.model, row.device, target, threads, row.runtime)
+            found[key].append(row.latency_ms / 1e3)
+    return {key: median(times) for key, times in found.items()}
+
+
+def profile_of(device: str) -> str | None:
+    """Return the 64-bit CPU profile of a device as a source names it."""
+    known = load_devices().get(device)
+    names = [SAME_CORES[device]] if device in SAME_CORES else known.targets if known else ()
+    profiles = [resolve_target(name, TARGETS) for name in names]
+    return next((one.name for one in profiles if one.arch == "aarch64" and one.gpu is None), None)
+
+
+def estimate(latencies: dict[Published, float]) -> list[Point]:
+    """Estimate each network that has a bundle on each of its boards, without any correction."""
+    bundles = {bundle.name: (bundle, read_manifest(bundle)) for bundle in list_bundles(BUNDLES)}
+    seconds: dict[tuple[str, str, int], float] = {}
+    points = []
+    for one, published_s in latencies.items():
+        if one.model not in bundles:
+            continue
+        profile = resolve_target(one.target, TARGETS)
+        core = str(profile.tvm_target.partition("-mcpu=")[2].split()[0])
+        setting = (one.model, one.target, one.threads)
+        if setting not in seconds:
+            modelled = model_bundle(*bundles[one.model], profile, one.threads)
+            seconds[setting] = modelled.seconds / load_core(core).correction
+        points.append(
+            Point(
+                one.model,
+                one.device,
+                one.target,
+                core,
+                one.threads,
+                one.runtime,
+                published_s,
+                seconds[setting],
+            )
+        )
+    return points
+
+
+def corrections(points: Iterable[Point]) -> dict[str, float]:
+    """Return each core's correction: the median ratio of the networks in `FITTED`, by TVM first."""
+    ratios: dict[str, list[float]] = defaultdict(list)
+    for point in points:
+        if point.model in FITTED:
+            ratios[point.core].append(point.ratio)
+    return {core: median(found) for core, found in ratios.items()}
+
+
+def print_points(points: list[Point]) -> None:
+    """Print each point, and what the corrections are worth on networks that they do not know."""
+    fitted = corrections(points)
+    table = Table(box=None)
+    for header in (
+        "network",
+        "device",
+        "core",
+        "threads",
+        "runtime",
+        "published ms",
+        "estimate ms",
+        "ratio",
+        "corrected",
+    ):
+        table.add_column(header)
+    for point in sorted(points, key=lambda one: (one.core, one.device, one.threads, one.model)):
+        correction = fitted.get(point.core)
+        table.add_row(
+            point.model,
+            point.device,
+            point.core,
+            str(point.threads),
+            point.runtime,
+            f"{point.published_s * 1e3:.1f}",
+            f"{point.estimated_s * 1e3:.1f}",
+            f"{point.ratio:.2f}",
+            f"{point.ratio / correction:.2f}" if correction else "-",
+        )
+    console = Console(width=180)
+    console.print(table)
+    groups = {"all": points}
+    for name in sorted({one.runtime.split()[0] for one in points}):
+        groups[name] = [one for one in points if one.runtime.startswith(name)]
+    for name, group in groups.items():
+        plain = [error(one.ratio) for one in group]
+        held = [
+            error(one.ratio / fitted[one.core])
+            for one in group
+            if one.model not in FITTED and one.core in fitted
+        ]
+        console.print(
+            f"{name}: {len(group)} points, median absolute error {median(plain):.0%}"
+            + (f"; corrected, {len(held)} held back: {median(held):.0%}" if held else "")
+        )
+    for core, correction in sorted(fitted.items()):
+        rest = [p.ratio / correction for p in points if p.core == core]
+        low, high = np.percentile(rest, (5, 95))
+        console.print(f"{core}: correction {correction:.2f}, band {low:.2f} to {high:.2f}")
+
+
+def error(ratio: float) -> float:
+    """Return the error of an estimate relative to what was published."""
+    return abs(1 / ratio - 1)
+
+
+def draw(points: list[Point], path: Path) -> None:
+    """Draw published against estimated latencies, one mark a core."""
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for core in sorted({point.core for point in points}):
+        own = [point for point in points if point.core == core]
+        axes.loglog(
+            [one.estimated_s * 1e3 for one in own],
+            [one.published_s * 1e3 for one in own],
+            "o",
+            label=core,
+            alpha=0.7,
+        )
+    low, high = axes.get_xlim()
+    axes.loglog([low, high], [low, high], color="gray", linewidth=1)
+    axes.set_xlabel("modelled, ms")
+    axes.set_ylabel("published, ms")
+    axes.legend()
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    boards()
