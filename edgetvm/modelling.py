@@ -64,29 +64,35 @@ def model_bundle(
         seconds=seconds,
         low_s=seconds * low,
         high_s=seconds * high,
-        roofline=profile_roofline(profile, threads),
+        roofline=profile_roofline(profile, threads, model.cache_bytes_per_s),
     )
 
 
-def profile_roofline(profile: TargetProfile, threads: int) -> Roofline | None:
-    """Return the ceilings that follow from a profile's figures; None if one of them is missing."""
+def profile_roofline(
+    profile: TargetProfile, threads: int, cache_bytes_per_s: float
+) -> Roofline | None:
+    """Return the ceilings that follow from a profile's figures; None if one of them is missing.
+
+    Parameters
+    ----------
+    cache_bytes_per_s : that all threads get from the second-level cache, which no profile says.
+    """
     cluster = profile.cluster
     one_thread = cluster.peak_flop_per_s / cluster.count
     if not one_thread or not profile.memory_bytes_per_s:
         return None
+    levels = {0: cache_bytes_per_s, cluster.l2_bytes or 1: profile.memory_bytes_per_s}
     return Roofline(
-        flop_per_s=_exactly(one_thread * threads),
-        one_thread_flop_per_s=_exactly(one_thread),
-        bytes_per_s=(
-            MemoryCeiling(
-                **msgspec.structs.asdict(_exactly(profile.memory_bytes_per_s)), footprint_bytes=0
-            ),
+        flop_per_s=Ceiling(**_exactly(one_thread * threads)),
+        one_thread_flop_per_s=Ceiling(**_exactly(one_thread)),
+        bytes_per_s=tuple(
+            MemoryCeiling(**_exactly(rate), footprint_bytes=size) for size, rate in levels.items()
         ),
     )
 
 
-def _exactly(value: float) -> Ceiling:
-    return Ceiling(value=value, low=value, high=value)
+def _exactly(value: float) -> dict[str, float]:
+    return {"value": value, "low": value, "high": value}
 
 
 def _read_code(bundle: Path, manifest: Manifest) -> str:

@@ -56,7 +56,7 @@ def print_modelled(console: Console, modelled: ModelledLatency) -> None:
     if roofline := modelled.roofline:
         console.print(
             f"roofline of the profile: {format_throughput(roofline.flop_per_s.value)}, "
-            f"{roofline.bytes_per_s[0].value / 1e9:.1f} GB/s"
+            f"{roofline.bytes_per_s[-1].value / 1e9:.1f} GB/s from memory"
         )
 
 

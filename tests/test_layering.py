@@ -36,6 +36,7 @@ LAYERS = (
         "manifest",
         "measurement",
         "layer_profile",
+        "modelled",
         "records",
     ),
     ("models", "paper"),
@@ -51,6 +52,8 @@ LAYERS = (
     (
         "tuning_options",
         "tuning_search",
+        "tuning_build",
+        "modelling",
         "tuning_run",
         "tune",
         "bundle_choice",

@@ -26,6 +26,9 @@ from edgetvm.stages.cycles.throughput import Throughputs
 from edgetvm.target_profile import TargetProfile
 
 USUAL_CLOCK_MHZ = 2000
+SUSTAINED = 0.5
+"""Part of what memory can deliver that programs get; STREAM has a third to a half on boards."""
+
 USUAL_L1_BYTES, USUAL_L2_BYTES = 32 * 1024, 512 * 1024
 """Of cores of which no source says it."""
 
@@ -68,6 +71,7 @@ class CycleModel:
     Attributes
     ----------
     core : whose costs it goes by.
+    clock_mhz : of the core.
     throughputs : of the core, which remember what was simulated.
     """
 
@@ -78,6 +82,12 @@ class CycleModel:
         self._threads = threads
         self._cluster = profile.cluster
         self._line_bytes = profile.cache_line_bytes
+        self.clock_mhz = self._cluster.clock_mhz or self.core.clock_mhz or USUAL_CLOCK_MHZ
+        self._memory_line = self.core.memory_line
+        if profile.memory_bytes_per_s:
+            share = SUSTAINED * profile.memory_bytes_per_s / threads
+            line_s = self._line_bytes / share
+            self._memory_line = max(self._memory_line, line_s * self.clock_mhz * 1e6)
         self._code_options = [f"-mcpu={self._cpu}"]
         if attributes := ",".join(map(str, options.get("mattr", []))):
             self._code_options.append(f"-mattr={attributes}")
@@ -123,9 +133,14 @@ class CycleModel:
                 launches += self.core.launch
         # A cache that is too small by half is as good as none where data is passed in turn.
         kept = (self._cluster.l2_bytes or USUAL_L2_BYTES) / self._line_bytes
-        memory = self.core.memory_line * lines * min(1.0, max(0.0, lines / kept - 1))
-        clock_mhz = self._cluster.clock_mhz or self.core.clock_mhz or USUAL_CLOCK_MHZ
-        return CycleEstimate(code, branches, cache, memory, launches, clock_mhz)
+        memory = self._memory_line * lines * min(1.0, max(0.0, lines / kept - 1))
+        return CycleEstimate(code, branches, cache, memory, launches, self.clock_mhz)
+
+    @property
+    def cache_bytes_per_s(self) -> float:
+        """What all threads together get from their second-level caches at most."""
+        cycles_per_s = self.clock_mhz * 1e6 * self._threads
+        return self._line_bytes * cycles_per_s / self.core.stream_miss
 
     def _cache_cycles(self, part: "_Part") -> float:
         trace = trace_accesses(part.runs, part.loops, self._line_bytes)

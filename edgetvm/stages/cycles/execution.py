@@ -23,6 +23,8 @@ _TARGET = re.compile(rf"label {_BLOCK}")
 _LOAD = re.compile(rf"^{NAME} = load (<[^>]*>|\S+), ptr ([^,]+)")
 _STORE = re.compile(r"^store (<\d+ x \w+>|\w+) .*, ptr ([^,]+)")
 _MASKED = re.compile(r"@llvm\.masked\.(?:load|store)\.v(\d+)\w+\.p0\(.*?ptr (?:align \d+ )?([^,]+)")
+_COPIED = re.compile(r"@llvm\.mem(?:cpy|move)\.\S+\(ptr .*?([%@]\S+), ptr .*?([%@]\S+), i64 (\d+),")
+_SET = re.compile(r"@llvm\.memset\.\S+\(ptr .*?([%@]\S+), i8 \S+, i64 (\d+),")
 
 Flags = NDArray[np.bool_]
 
@@ -184,23 +186,33 @@ class _Execution:
         return target in self._loops and name in self._loops[target].blocks
 
     def _accesses(self, name: str, line: str) -> list[Access]:
-        if found := _LOAD.match(line) or _STORE.match(line):
-            kind, pointer = found[1], found[2]
-        elif found := _MASKED.search(line):
-            kind, pointer = f"<{found[1]} x float>", found[2]
-        else:
-            return []
+        found = [self._access(name, pointer, size) for pointer, size in _touched(line)]
+        return [access for access in found if access is not None]
+
+    def _access(self, name: str, pointer: str, size: int) -> Access | None:
         address = self._values.of(pointer)
         if not isinstance(address, Address):
-            return []
+            return None
         strides = {}
         for place, header in enumerate(self._loops):
             if name in self._loops[header].blocks:
                 begin = RANDOM + 1 + PAIRED * place
                 steps = address.offset[begin : begin + PAIRED] - address.offset[:PAIRED]
                 strides[header] = int(np.median(steps))
-        offset = int(address.offset[RANDOM])
-        return [Access(address.base, offset, strides, size_bytes(kind))]
+        return Access(address.base, int(address.offset[RANDOM]), strides, size)
+
+
+def _touched(line: str) -> list[tuple[str, int]]:
+    """Return the pointers that an instruction reads or writes at, with the bytes."""
+    if found := _LOAD.match(line) or _STORE.match(line):
+        return [(found[2], size_bytes(found[1]))]
+    if found := _MASKED.search(line):
+        return [(found[2], size_bytes(f"<{found[1]} x float>"))]
+    if found := _COPIED.search(line):
+        return [(found[1], int(found[3])), (found[2], int(found[3]))]
+    if found := _SET.search(line):
+        return [(found[1], int(found[2]))]
+    return []
 
 
 def _iterations(loops: list[Loop]) -> dict[str, NDArray[np.int64]]:

@@ -7,7 +7,8 @@ from edgetvm.stages.cycles.core import Core
 _LANES = {"x": 4, "y": 8, "z": 16}
 _GATHER = re.compile(r"^v\w*gather\S+ .*%([xyz])mm\d+ \{")
 _SCATTER = re.compile(r"^v\w*scatter\S+ %([xyz])mm")
-_CALL = re.compile(r"^(?:call|bl\b|blr\b)")
+_CALL = re.compile(r"^(?:callq?|blr?) |^(?:b|jmp) [a-zA-Z_]")
+"""Also in the last place, where it is a jump to a name."""
 
 
 def extra_cycles(instructions: tuple[str, ...], core: Core) -> float:
