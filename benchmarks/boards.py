@@ -30,7 +30,6 @@ from edgetvm.modelling import model_bundle
 from edgetvm.paper.boards import load_board_latencies
 from edgetvm.paper.devices import load_devices
 from edgetvm.paper.figures import load_papers
-from edgetvm.stages.cycles.core import load_core
 from edgetvm.stages.host_target import resolve_target
 
 ROOT = Path(__file__).parents[1]
@@ -133,7 +132,7 @@ def estimate(latencies: dict[Published, float]) -> list[Point]:
         setting = (one.model, one.target, one.threads)
         if setting not in seconds:
             modelled = model_bundle(*bundles[one.model], profile, one.threads)
-            seconds[setting] = modelled.seconds / load_core(core).correction
+            seconds[setting] = modelled.seconds
         points.append(
             Point(
                 one.model,

@@ -41,12 +41,12 @@ def model_bundle(
     layers = []
     for layer in manifest.layers:
         estimate = estimates[layer.function]
-        cycle_s = model.core.correction / (estimate.clock_mhz * 1e6)
+        waiting = (estimate.cache + estimate.memory) / estimate.cycles
         layers.append(
             ModelledLayer(
                 **msgspec.structs.asdict(layer),
-                seconds=estimate.cycles * cycle_s,
-                waiting_s=(estimate.cache + estimate.memory) * cycle_s,
+                seconds=estimate.seconds,
+                waiting_s=estimate.seconds * waiting,
             )
         )
     seconds = sum(layer.seconds for layer in layers)
@@ -59,7 +59,7 @@ def model_bundle(
         bundle_id=manifest.bundle_id,
         modelled_at=utc_now(),
         threads=threads,
-        clock_mhz=estimates[names[0]].clock_mhz,
+        clock_mhz=model.clock_mhz,
         layers=tuple(layers),
         seconds=seconds,
         low_s=seconds * low,

@@ -31,13 +31,14 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     l1_ways : of the first-level data cache.
     stream_miss, miss : an access that misses that cache where a prefetcher sees it coming, and one
         where none does.
+    shared_line : for which a second-level cache that all cores share is busy with a line; 0 where
+        each has its own.
     memory_line : a cache line that comes from behind the second-level cache.
     mispredict : a branch that went another way than predicted.
     call : a call of a function of the C library, or of TVM's runtime.
     gathered, scattered : one lane of a vector whose lanes have an address each.
     launch : a parallel loop on more than one thread.
     clock_mhz : where the profile does not say it.
-    correction : seconds are multiplied by it; fitted to published latencies.
     band : from which to which multiple of an estimate nine of ten published latencies lie.
     """
 
@@ -45,13 +46,13 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     stream_miss: float
     miss: float
     memory_line: float
+    shared_line: float = 0.0
     mispredict: float
     call: float
     gathered: float = 0.0
     scattered: float = 0.0
     launch: float = 5000.0
     clock_mhz: int = 0
-    correction: float = 1.0
     band: tuple[float, float] = (0.5, 2.0)
     rewrites: tuple[Rewrite, ...] = ()
     sources: tuple[str, ...] = ()

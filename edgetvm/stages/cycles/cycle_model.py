@@ -83,6 +83,7 @@ class CycleModel:
         self._cluster = profile.cluster
         self._line_bytes = profile.cache_line_bytes
         self.clock_mhz = self._cluster.clock_mhz or self.core.clock_mhz or USUAL_CLOCK_MHZ
+        self._stream_miss = max(self.core.stream_miss, self.core.shared_line * threads)
         self._memory_line = self.core.memory_line
         if profile.memory_bytes_per_s:
             share = SUSTAINED * profile.memory_bytes_per_s / threads
@@ -140,7 +141,7 @@ class CycleModel:
     def cache_bytes_per_s(self) -> float:
         """What all threads together get from their second-level caches at most."""
         cycles_per_s = self.clock_mhz * 1e6 * self._threads
-        return self._line_bytes * cycles_per_s / self.core.stream_miss
+        return self._line_bytes * cycles_per_s / self._stream_miss
 
     def _cache_cycles(self, part: "_Part") -> float:
         trace = trace_accesses(part.runs, part.loops, self._line_bytes)
@@ -152,7 +153,8 @@ class CycleModel:
         outcomes = simulate(trace.addresses // self._line_bytes, sets, ways)
         streamed = float(np.sum(trace.weights[outcomes == STREAM]))
         missed = float(np.sum(trace.weights[outcomes == MISS]))
-        return self.core.stream_miss * streamed + self.core.miss * missed
+        miss = max(self.core.miss, self.core.shared_line * self._threads)
+        return self._stream_miss * streamed + miss * missed
 
 
 @dataclass(frozen=True)
