@@ -7,13 +7,12 @@ of boards that there is a profile of, or whose cores and clock are those of a pr
     python benchmarks/boards.py [--fresh]
 
 Whoever published used other schedules, most of them another program altogether: what is compared is
-not the same code. A correction for each core is fitted to the boards and networks of `FITTED`, and
-shown on all others. Writes `build/model/boards.json` and `docs/boards.svg`, and prints every point.
+not the same code. Nothing is fitted to these latencies. Writes `build/model/boards.json` and
+`docs/boards.svg`, and prints every point, the errors, and the band that `cores.toml` has.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -43,8 +42,8 @@ SAME_CORES = {"Huawei P20 Pro (Kirin970 4xA73 2.36GHz)": "hikey960"}
 ALL_CORES = {"RPi 4 (BCM2711)": 4}
 """Threads of devices whose source says ``multi-threaded`` and no number: all cores."""
 
-FITTED = ("mobilenet_v1", "squeezenet_1.1")
-"""Networks that a core's correction is fitted to; the others show what it is worth."""
+BAND = (5, 95)
+"""Percentiles of published over estimated latencies that an estimate's band goes by."""
 
 
 class Point(NamedTuple):
@@ -78,7 +77,7 @@ class Published(NamedTuple):
 @click.command()
 @click.option("--fresh", is_flag=True, help="Estimate again what was estimated before.")
 def boards(fresh: bool) -> None:
-    """Estimate every published latency of a board, and fit and show the corrections."""
+    """Estimate every network and board of which a latency was published, and compare."""
     kept = WORK / "boards.json"
     if kept.exists() and not fresh:
         points = [Point(*one) for one in json.loads(kept.read_text())]
@@ -120,7 +119,7 @@ def profile_of(device: str) -> str | None:
 
 
 def estimate(latencies: dict[Published, float]) -> list[Point]:
-    """Estimate each network that has a bundle on each of its boards, without any correction."""
+    """Estimate each network that has a bundle on each of its boards."""
     bundles = {bundle.name: (bundle, read_manifest(bundle)) for bundle in list_bundles(BUNDLES)}
     seconds: dict[tuple[str, str, int], float] = {}
     points = []
@@ -148,69 +147,35 @@ def estimate(latencies: dict[Published, float]) -> list[Point]:
     return points
 
 
-def corrections(points: Iterable[Point]) -> dict[str, float]:
-    """Return each core's correction: the median ratio of the networks in `FITTED`, by TVM first."""
-    ratios: dict[str, list[float]] = defaultdict(list)
-    for point in points:
-        if point.model in FITTED:
-            ratios[point.core].append(point.ratio)
-    return {core: median(found) for core, found in ratios.items()}
-
-
 def print_points(points: list[Point]) -> None:
-    """Print each point, and what the corrections are worth on networks that they do not know."""
-    fitted = corrections(points)
+    """Print each point, the errors by runtime and by core, and the band."""
     table = Table(box=None)
-    for header in (
-        "network",
-        "device",
-        "core",
-        "threads",
-        "runtime",
-        "published ms",
-        "estimate ms",
-        "ratio",
-        "corrected",
-    ):
+    for header in (*Point._fields[:-2], "published ms", "estimated ms", "ratio"):
         table.add_column(header)
     for point in sorted(points, key=lambda one: (one.core, one.device, one.threads, one.model)):
-        correction = fitted.get(point.core)
-        table.add_row(
-            point.model,
-            point.device,
-            point.core,
-            str(point.threads),
-            point.runtime,
-            f"{point.published_s * 1e3:.1f}",
-            f"{point.estimated_s * 1e3:.1f}",
-            f"{point.ratio:.2f}",
-            f"{point.ratio / correction:.2f}" if correction else "-",
-        )
+        times = (f"{one * 1e3:.1f}" for one in (point.published_s, point.estimated_s))
+        table.add_row(*map(str, point[:-2]), *times, f"{point.ratio:.2f}")
     console = Console(width=180)
     console.print(table)
-    groups = {"all": points}
-    for name in sorted({one.runtime.split()[0] for one in points}):
-        groups[name] = [one for one in points if one.runtime.startswith(name)]
-    for name, group in groups.items():
-        plain = [error(one.ratio) for one in group]
-        held = [
-            error(one.ratio / fitted[one.core])
-            for one in group
-            if one.model not in FITTED and one.core in fitted
-        ]
+    for name in dict.fromkeys(label for point in points for label in labels(point)):
+        group = [point for point in points if name in labels(point)]
         console.print(
-            f"{name}: {len(group)} points, median absolute error {median(plain):.0%}"
-            + (f"; corrected, {len(held)} held back: {median(held):.0%}" if held else "")
+            f"{name}: {len(group)} points, median absolute error "
+            f"{median(error(one) for one in group):.0%}, median of published / estimated "
+            f"{median(one.ratio for one in group):.2f}"
         )
-    for core, correction in sorted(fitted.items()):
-        rest = [p.ratio / correction for p in points if p.core == core]
-        low, high = np.percentile(rest, (5, 95))
-        console.print(f"{core}: correction {correction:.2f}, band {low:.2f} to {high:.2f}")
+    low, high = np.percentile([one.ratio for one in points], BAND)
+    console.print(f"band: {low:.2f} to {high:.2f} times the estimate")
 
 
-def error(ratio: float) -> float:
-    """Return the error of an estimate relative to what was published."""
-    return abs(1 / ratio - 1)
+def labels(point: Point) -> tuple[str, ...]:
+    """Return the groups that a point belongs to."""
+    return ("all", point.runtime.split()[0], point.core, f"threads: {point.threads}")
+
+
+def error(point: Point) -> float:
+    """Return the error of an estimate, relative to what was published."""
+    return abs(point.estimated_s / point.published_s - 1)
 
 
 def draw(points: list[Point], path: Path) -> None:

@@ -8,6 +8,12 @@ candidate that the model likes best over the best measured time.
 
     python benchmarks/model.py measure [NETWORK]... [--tasks N] [--passes N]
     python benchmarks/model.py evaluate [NETWORK]...
+    python benchmarks/model.py networks
+    python benchmarks/model.py tuned [NETWORK]... [--trials N]
+
+``networks`` estimates whole networks that were deployed on this machine, as ``make demo`` does, and
+compares with their measured latencies. ``tuned`` tunes networks by the model and by measuring, both
+from nothing and with as many trials, and times both libraries and the untuned one in turn.
 
 The costs in `edgetvm/stages/cycles/cores.toml` were fitted to the networks of `FITTED`; the others
 show what that is worth. Measured candidates are kept in `build/model/<network>/`, and the table in
@@ -16,6 +22,7 @@ show what that is worth. Measured candidates are kept in `build/model/<network>/
 
 import json
 import random
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -24,13 +31,20 @@ from statistics import median
 from typing import NamedTuple
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
 import edgetvm.stages  # noqa: F401 - TVM's environment, before tvm
+from edgetvm.deployment import Timing, deploy_together
 from edgetvm.host_cpu import usable_cores
+from edgetvm.manifest import CODE, list_bundles, read_manifest
+from edgetvm.measurement import latest_run
+from edgetvm.modelling import model_bundle
 from edgetvm.models.resolve import resolve_network
+from edgetvm.paper.estimate import estimate_ratio
+from edgetvm.paths import DataFolders
 from edgetvm.records import RecordStore
 from edgetvm.records.line import FAILED_COST_S
 from edgetvm.records.summary import by_workload, fastest
@@ -40,11 +54,15 @@ from edgetvm.stages.build.records import cost_s, parse_records, record_line
 from edgetvm.stages.build.tasks import NetworkTask
 from edgetvm.stages.cycles.cycle_model import CycleModel
 from edgetvm.stages.device.choice import device_at
+from edgetvm.stages.device.session import describe_device
 from edgetvm.stages.host_target import detect_host_profile
 from edgetvm.stages.tune.candidate_build import BuiltCandidate, CandidateBuilder
 from edgetvm.stages.tune.candidate_modelling import ModelTimer
 from edgetvm.stages.tune.candidate_timing import CandidateTimer
 from edgetvm.stages.tune.register_tiling import tiled_states
+from edgetvm.target_profile import HOST
+from edgetvm.tuning_options import MODELLED, TuneOptions
+from edgetvm.tuning_run import run as tune
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "model"
@@ -52,6 +70,9 @@ FITTED = ("mobilenet_v3_large", "shufflenet_g3")
 HELD_BACK = ("efficientnet_b0", "espnetv2", "squeezenet_1.1", "mobilenet_v2")
 COMMITTED, LAID_OUT, SAMPLED = 4, 7, 8
 """Candidates of a task, of each kind."""
+
+TUNED = ("mobilenet_v2", "mobilenet_v3_small", "shufflenet_g3")
+"""Networks that are tuned by the model and by measuring."""
 
 CHUNK = 32
 """Candidates that are built and estimated together."""
@@ -218,6 +239,73 @@ def rows_of(network: str, points: list[Point]) -> Iterator[Row]:
             liked.measured_s / min(measured),
             median(point.estimated_s / point.measured_s for point in own),
         )
+
+
+@model.command()
+def networks() -> None:
+    """Estimate the networks whose bundles ran on this machine, and compare."""
+    profile = detect_host_profile()
+    table = Table(box=None)
+    for header in ("network", "threads", "measured ms", "estimated ms", "measured / estimated"):
+        table.add_column(header)
+    ratios = []
+    for bundle in list_bundles(ROOT / "build" / profile.name):
+        manifest, run = read_manifest(bundle), latest_run(bundle)
+        if run is None or not (bundle / CODE).exists() or run.bundle_id != manifest.bundle_id:
+            continue
+        measured_s = run.tuned.median_s
+        modelled = model_bundle(bundle, manifest, profile, run.tuned.threads)
+        ratios.append(measured_s / modelled.seconds)
+        times = (f"{one * 1e3:.2f}" for one in (measured_s, modelled.seconds))
+        table.add_row(bundle.name, str(modelled.threads), *times, f"{ratios[-1]:.2f}")
+    console = Console(width=140)
+    console.print(table)
+    errors = [abs(1 / ratio - 1) for ratio in ratios]
+    low, high = np.percentile(ratios, (5, 95))
+    console.print(
+        f"{len(ratios)} networks, median absolute error {median(errors):.0%}; nine of ten measured "
+        f"latencies are {low:.2f} to {high:.2f} times the estimate"
+    )
+
+
+@model.command()
+@click.argument("networks", nargs=-1)
+@click.option("--trials", type=int, default=320, show_default=True)
+@click.option("--repeat", type=int, default=40, show_default=True, help="Samples of each library.")
+def tuned(networks: tuple[str, ...], trials: int, repeat: int) -> None:
+    """Tune NETWORKS by the model and by measuring, one thread, and time both and the untuned."""
+    table = Table(box=None)
+    for header in ("network", "model ms", "measured ms", "model / measured", "untuned / model"):
+        table.add_column(header)
+    for name in networks or TUNED:
+        bundles = [tuned_bundle(name, rpc, trials) for rpc in (MODELLED, None)]
+        with device_at(None) as address:
+            timing = Timing(threads=1, repeat=repeat)
+            chosen = [(bundle, read_manifest(bundle)) for bundle in bundles]
+            by_model, by_measuring = deploy_together(
+                chosen, describe_device(address), address, timing
+            )
+        ratios = (
+            estimate_ratio(by_model.tuned, by_measuring.tuned),
+            estimate_ratio(by_model.untuned, by_model.tuned),
+        )
+        medians = (one.tuned.median_s * 1e3 for one in (by_model, by_measuring))
+        table.add_row(
+            name,
+            *(f"{one:.2f}" for one in medians),
+            *(f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})" for one in ratios),
+        )
+        Console(width=140).print(table)
+
+
+def tuned_bundle(name: str, rpc: str | None, trials: int) -> Path:
+    """Tune a network in a project of its own, without any record; return its bundle."""
+    project = WORK / "tuned" / f"{name}_{rpc or 'measured'}"
+    shutil.rmtree(project, ignore_errors=True)
+    folders = DataFolders.below(ROOT, project)
+    options = TuneOptions(model=name, target=HOST, threads=1, trials=trials, rpc=rpc)
+    # Libraries are told apart on the device by their bundles' names.
+    return tune(options, folders).rename(project / project.name)
 
 
 def print_table(rows: list[Row], seconds: list[float]) -> None:

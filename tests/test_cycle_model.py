@@ -143,6 +143,35 @@ def test_the_trace_is_the_accesses_in_their_order() -> None:
     assert footprint_lines(runs, loops, 64) == 2 * 4000 / 64
 
 
+COPIED = """
+define void @kernel_0.copied_compute_(ptr %input, ptr %output) {
+entry:
+  call void @llvm.memset.p0.i64(ptr align 64 %output, i8 0, i64 640, i1 false)
+  %rest = getelementptr inbounds i8, ptr %output, i64 640
+  call void @llvm.memcpy.p0.p0.i64(ptr nonnull align 4 %rest, ptr %input, i64 1280, i1 false)
+  ret void
+}
+"""
+
+
+def test_what_is_copied_is_read_and_written() -> None:
+    (function,) = parse_functions(COPIED).values()
+    accesses = execute(function, [], threads=1)["entry"].accesses
+    assert [(one.base, one.offset, one.size_bytes) for one in accesses] == [
+        ("%output", 0, 640),
+        ("%output", 640, 1280),
+        ("%input", 0, 1280),
+    ]
+
+
+def test_threads_share_the_second_level_cache_where_the_cores_do() -> None:
+    def bytes_per_s(target: str, threads: int) -> float:
+        return CycleModel(load_target_profile(target, TARGETS), threads).cache_bytes_per_s
+
+    assert bytes_per_s("rasp4b", 4) == bytes_per_s("rasp4b", 1) == 64 * 1.5e9 / 4
+    assert bytes_per_s("rasp5", 4) == 4 * bytes_per_s("rasp5", 1)
+
+
 def test_a_simulated_cache_evicts_what_was_not_used_for_longest() -> None:
     draw = random.Random(0)
     lines = [draw.choice([draw.randrange(60), draw.randrange(600)]) for _ in range(5000)]

@@ -1,0 +1,47 @@
+"""`benchmarks/boards.py` without estimating: which latencies it takes, and what comes of them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import boards as benchmark
+from boards import Point, Published
+
+
+def point(published_ms: float, estimated_ms: float, runtime: str = "TVM AutoTVM") -> Point:
+    times = (published_ms / 1e3, estimated_ms / 1e3)
+    return Point("mobilenet_v2", "a board", "rasp4b", "cortex-a72", 4, runtime, *times)
+
+
+def test_every_latency_is_of_a_board_with_a_64_bit_cpu_profile() -> None:
+    found = benchmark.published()
+    assert (
+        found[Published("mobilenet_v2", "Google Pixel 1, one large core", "pixel1", 1, "TF-Lite")]
+        == 0.075
+    )
+    kirin = Published(
+        "mobilenet_v2", "Huawei P20 Pro (Kirin970 4xA73 2.36GHz)", "hikey960", 4, "TVM AutoTVM"
+    )
+    assert found[kirin] == pytest.approx((34.5 + 33.4) / 2 / 1e3)  # published twice
+    targets = {one.target for one in found}
+    assert {"pixel1", "rasp3b", "rasp4b", "rk3399"} <= targets
+    assert not targets & {"mali_t860", "rasp3b_32"}
+
+
+def test_errors_are_relative_to_what_was_published(capsys: pytest.CaptureFixture[str]) -> None:
+    points = [point(100, 80), point(100, 130), point(50, 50, "XNNPACK")]
+    assert [benchmark.error(one) for one in points] == pytest.approx([0.2, 0.3, 0])
+    benchmark.print_points(points)
+    shown = capsys.readouterr().out
+    assert "all: 3 points, median absolute error 20%" in shown
+    assert "TVM: 2 points, median absolute error 25%" in shown
+    assert "XNNPACK: 1 points, median absolute error 0%" in shown
+
+
+def test_the_scatter_plot_names_the_cores(tmp_path: Path) -> None:
+    path = tmp_path / "boards.svg"
+    benchmark.draw([point(100, 80), point(50, 50)], path)
+    assert "cortex-a72" in path.read_text()
