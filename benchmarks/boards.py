@@ -26,7 +26,7 @@ from rich.table import Table
 import edgetvm.stages  # noqa: F401 - TVM's environment, before tvm
 from edgetvm.manifest import list_bundles, read_manifest
 from edgetvm.modelling import model_bundle
-from edgetvm.paper.boards import load_board_latencies
+from edgetvm.paper.boards import is_float32, load_board_latencies
 from edgetvm.paper.devices import load_devices
 from edgetvm.paper.figures import load_papers
 from edgetvm.stages.host_target import resolve_target
@@ -104,7 +104,9 @@ def published() -> dict[Published, float]:
     for row in load_board_latencies():
         threads = row.threads or ALL_CORES.get(row.device)
         target = profile_of(row.device)
-        if row.precision == "float32" and threads and target:
+        if not target or not threads:
+            continue
+        if is_float32(row, resolve_target(target, TARGETS).cluster.core):
             key = Published(row.model, row.device, target, threads, row.runtime)
             found[key].append(row.latency_ms / 1e3)
     return {key: median(times) for key, times in found.items()}

@@ -75,6 +75,7 @@ class LayerWork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     function : TVM's name of it in the library.
     flop : operations of its convolutions and products, multiply and add counted apart.
     moved_bytes : its inputs, weights and outputs, each once.
+    weight_bytes : of these, its weights.
     is_tuned : whether its schedule comes from a record.
     """
 
@@ -82,6 +83,7 @@ class LayerWork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     function: str
     flop: int
     moved_bytes: int
+    weight_bytes: int = 0
     is_tuned: bool
 
 

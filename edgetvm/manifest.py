@@ -24,7 +24,7 @@ from edgetvm.layer_profile import LayerWork
 from edgetvm.recipe import Compression, Normalisation, Precision
 from edgetvm.records.store import MODELLED
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 AUTO_SCHEDULER, METASCHEDULE = "auto_scheduler", "metaschedule"
 """The tuners, as manifests and the command line name them."""
 

@@ -38,15 +38,18 @@ def model_bundle(
     kernels = split_kernels(_read_code(bundle, manifest))
     names = list(dict.fromkeys(layer.function for layer in manifest.layers))
     estimates = dict(zip(names, model.estimate([kernels[one] for one in names]), strict=True))
+    are_kept = sum(layer.weight_bytes for layer in manifest.layers) <= profile.cluster.l2_bytes
     layers = []
     for layer in manifest.layers:
         estimate = estimates[layer.function]
+        # Kernels are estimated with their weights in the cache, where other layers' are by then.
+        fetching_s = 0.0 if are_kept else model.fetch_s(layer.weight_bytes)
         waiting = (estimate.cache + estimate.memory) / estimate.cycles
         layers.append(
             ModelledLayer(
                 **msgspec.structs.asdict(layer),
-                seconds=estimate.seconds,
-                waiting_s=estimate.seconds * waiting,
+                seconds=estimate.seconds + fetching_s,
+                waiting_s=estimate.seconds * waiting + fetching_s,
             )
         )
     seconds = sum(layer.seconds for layer in layers)

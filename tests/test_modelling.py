@@ -137,6 +137,11 @@ def test_an_estimate_stands_beside_what_was_published_of_that_very_board() -> No
     assert {target for one in found for target in devices[one.device].targets} == {"pixel1"}
     two = published_of(latency(threads=2), papers, boards)
     assert {round(one.latency_s * 1e3) for one in two} == {26}
+    rasp4b = msgspec.structs.replace(latency(target="rasp4b", threads=4), core="Cortex-A72")
+    ncnn = [one for one in published_of(rasp4b, papers, boards) if one.runtime.startswith("ncnn")]
+    assert 0.07262 in {one.latency_s for one in ncnn}  # of cores without half precision
+    newer = msgspec.structs.replace(rasp4b, core="Cortex-A76")
+    assert not [one for one in published_of(newer, papers, boards) if "ncnn" in one.runtime]
     assert published_of(latency(target="hikey960"), papers, boards) == []
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from edgetvm.modelled import ModelledLatency
-from edgetvm.paper.boards import BoardLatency
+from edgetvm.paper.boards import BoardLatency, is_float32
 from edgetvm.paper.devices import load_devices
 from edgetvm.paper.evidence import TargetEvidence
 from edgetvm.paper.figures import Paper, figures_of
@@ -103,7 +103,7 @@ def published_of(
             source=row.source,
         )
         for row in boards
-        if (row.model, row.precision) == (modelled.model, "float32")
+        if row.model == modelled.model and is_float32(row, modelled.core)
     ]
     devices = load_devices()
     return [

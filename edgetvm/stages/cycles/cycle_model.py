@@ -26,8 +26,9 @@ from edgetvm.stages.cycles.throughput import Throughputs
 from edgetvm.target_profile import TargetProfile
 
 USUAL_CLOCK_MHZ = 2000
-SUSTAINED = 0.5
-"""Part of what memory can deliver that programs get; STREAM has a third to a half on boards."""
+SUSTAINED = 0.4
+"""Part of what memory can deliver that programs get: sci-pi.org.uk has 5.2 of 12.8 GB/s for a
+Raspberry Pi 4 by STREAM."""
 
 USUAL_L1_BYTES, USUAL_L2_BYTES = 32 * 1024, 512 * 1024
 """Of cores of which no source says it."""
@@ -134,8 +135,15 @@ class CycleModel:
                 launches += self.core.launch
         # A cache that is too small by half is as good as none where data is passed in turn.
         kept = (self._cluster.l2_bytes or USUAL_L2_BYTES) / self._line_bytes
+        if self.core.shared_line:
+            kept /= self._threads
         memory = self._memory_line * lines * min(1.0, max(0.0, lines / kept - 1))
         return CycleEstimate(code, branches, cache, memory, launches, self.clock_mhz)
+
+    def fetch_s(self, size_bytes: int) -> float:
+        """Return the seconds in which all threads together get so many bytes from memory."""
+        lines = size_bytes / self._line_bytes / self._threads
+        return lines * self._memory_line / (self.clock_mhz * 1e6)
 
     @property
     def cache_bytes_per_s(self) -> float:
