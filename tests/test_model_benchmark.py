@@ -40,7 +40,7 @@ def test_networks_fitted_to_and_held_back_are_told_apart(
         *benchmark.rows_of(FITTED[0], points(good)),
         *benchmark.rows_of(HELD_BACK[0], points(bad)),
     ]
-    benchmark.print_table(rows, [0.1])
+    benchmark.print_table(rows, [(0.1, 0.1)])
     printed = capsys.readouterr().out
     assert (
         "fitted: 8 candidates of 1 tasks, median rank correlation 1.00, median regret 1.00"
