@@ -60,8 +60,8 @@ from edgetvm.stages.tune.candidate_build import BuiltCandidate, CandidateBuilder
 from edgetvm.stages.tune.candidate_modelling import ModelTimer
 from edgetvm.stages.tune.candidate_timing import CandidateTimer
 from edgetvm.stages.tune.register_tiling import tiled_states
-from edgetvm.target_profile import HOST
-from edgetvm.tuning_options import MODELLED, TuneOptions
+from edgetvm.target_profile import HOST, MODELLED
+from edgetvm.tuning_options import TuneOptions
 from edgetvm.tuning_run import run as tune
 
 ROOT = Path(__file__).parents[1]

@@ -27,8 +27,7 @@ from edgetvm.paper.comparison import compare
 from edgetvm.paper.figures import load_papers
 from edgetvm.paths import DataFolders, find_data_folders
 from edgetvm.profile_display import print_modelled
-from edgetvm.target_profile import target_argument
-from edgetvm.tuning_options import MODELLED
+from edgetvm.target_profile import MODELLED, target_argument
 
 
 class DeployOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,9 @@ PLAIN_KEYS = f"-keys={CPU}"
 
 ARM_ARCHITECTURES = ("aarch64", "armv7l")
 
+MODELLED = "modelled"
+"""What ``--rpc`` calls a cycle model of a target's cores."""
+
 HOST = "host"
 """The target of this machine's own CPU, which has no file."""
 

@@ -66,7 +66,7 @@ def tune(model: str | None, target: str | None, list_only: bool, **options: Any)
 
     MODEL is a recipe's name, the path of an ONNX file, or my_package.my_model:build.
     Records of earlier runs are taken up; Ctrl-C ends a run and keeps what it found.
-    With --rpc modelled a cycle model of the target's cores stands for a board that is not there.
+    Without a device a cycle model stands for a board, and so it does with --rpc modelled.
 
     \b
     Examples:

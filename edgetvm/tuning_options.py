@@ -8,10 +8,7 @@ from edgetvm.errors import UsageError
 from edgetvm.manifest import AUTO_SCHEDULER, METASCHEDULE
 from edgetvm.opencl_device import OPENCL_CPU
 from edgetvm.recipe import Precision
-from edgetvm.target_profile import TargetProfile
-
-MODELLED = "modelled"
-"""What ``--rpc`` calls a cycle model of the target."""
+from edgetvm.target_profile import MODELLED, TargetProfile
 
 MODELLED_ARCHITECTURES = ("x86_64", "aarch64")
 

@@ -16,10 +16,10 @@ from edgetvm.modelling import model_bundle
 from edgetvm.paths import DataFolders
 from edgetvm.profile_display import format_modelled
 from edgetvm.records import TunerStores, store_folder
-from edgetvm.target_profile import TargetProfile
+from edgetvm.target_profile import MODELLED, TargetProfile
 from edgetvm.tuning_build import build_fastest, choose_untuned
 from edgetvm.tuning_display import print_boards, print_tuning_summary
-from edgetvm.tuning_options import MODELLED, TuneOptions, check_tuner_fits, needs_model
+from edgetvm.tuning_options import TuneOptions, check_tuner_fits, needs_model
 from edgetvm.tuning_search import search_schedules
 
 if TYPE_CHECKING:

@@ -1,5 +1,7 @@
 """``tune --rpc modelled``: schedules by estimate, kept apart from everything that was measured."""
 
+import shutil
+
 import msgspec
 import pytest
 
@@ -13,9 +15,10 @@ from edgetvm.stages.host_target import TVM_VERSION, detect_host_profile
 from edgetvm.stages.tune.relatives import COST_MODEL, nearest_cost_model
 from edgetvm.tune import tune
 from edgetvm.tuning_options import TuneOptions
-from tests.conftest import TINY, TINY_SHAPE, Invoke
+from tests.conftest import ROOT, TINY, TINY_SHAPE, Invoke
 from tests.planted import device_info
 from tests.planted_records import line
+from tests.test_emulated_board import MISSING
 
 HOST = detect_host_profile()
 MODELLED = ("--rpc", "modelled")
@@ -109,3 +112,21 @@ def test_estimates_and_measurements_are_not_merged(
     assert outcome.exit_code == 6
     assert "the two are never mixed" in outcome.error
     assert ours.read_lines() == [line(0)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
+def test_the_included_records_make_a_library_for_a_board_that_is_not_there(
+    project: DataFolders, invoke: Invoke
+) -> None:
+    store = project.tuning_logs / "rasp4b.modelled"
+    shutil.copytree(ROOT / "tuning_logs" / store.name, store)
+    outcome = invoke(tune, "squeezenet_1.1", "--target", "rasp4b", "--trials", "0")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "no --rpc: a cycle model of its cores stands for Raspberry Pi 4" in outcome.stderr
+    assert "nothing was measured" in outcome.stderr
+    manifest = read_manifest(project.bundles / store.name / "squeezenet_1.1")
+    assert manifest.tuned_tasks == len(manifest.tasks)
+    assert manifest.relative_error is not None
+    assert manifest.relative_error < manifest.tolerance
+    assert manifest.tuned.arch == "aarch64"

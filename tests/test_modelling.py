@@ -21,6 +21,7 @@ from edgetvm.paper.gathering import gather
 from edgetvm.paper.modelled_figures import compare_modelled, published_of
 from edgetvm.paper.table import NOTHING, modelled_rows
 from edgetvm.paths import DataFolders
+from edgetvm.profile import profile
 from edgetvm.stages.cycles.network_code import split_kernels
 from edgetvm.target_profile import load_target_profile
 from edgetvm.tune import tune
@@ -215,6 +216,12 @@ def test_what_a_model_cannot_do_is_refused(
     outcome = invoke(deploy, "net", "--rpc", "modelled", *arguments)
     assert outcome.exit_code == 2
     assert said in outcome.error
+
+
+def test_only_tune_and_deploy_take_a_model(project: DataFolders, invoke: Invoke) -> None:
+    outcome = invoke(profile, "net", "--rpc", "modelled")
+    assert outcome.exit_code == 2
+    assert "only tune and deploy take it" in outcome.error
 
 
 def test_the_model_goes_by_the_cores_that_are_named() -> None:

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from edgetvm.access import KnownTokens, Token
+from edgetvm.errors import UsageError
 from edgetvm.opencl_device import OPENCL_CPU
 from edgetvm.stages.device.emulated_board import emulated_server, find_architecture, prepare
 from edgetvm.stages.device.loopback import loopback_server
 from edgetvm.stages.device.session import Address, reach
+from edgetvm.target_profile import MODELLED
 
 EMULATED = "emulated"
 """What ``--rpc`` calls the emulated board."""
@@ -32,6 +34,8 @@ def device_at(
     DeviceError, UsageError
         It cannot be reached or started, or the token is wrong.
     """
+    if rpc == MODELLED:
+        raise UsageError(f"--rpc {MODELLED} is no device to run on: only tune and deploy take it.")
     if rpc in (None, OPENCL_CPU):
         with loopback_server() as address:
             yield replace(address, opencl=rpc == OPENCL_CPU)
