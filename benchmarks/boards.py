@@ -7,8 +7,9 @@ of boards that there is a profile of, or whose cores and clock are those of a pr
     python benchmarks/boards.py [--fresh]
 
 Whoever published used other schedules, most of them another program altogether: what is compared is
-not the same code. Nothing is fitted to these latencies. Writes `build/model/boards.json` and
-`docs/boards.svg`, and prints every point, the errors, and the band that `cores.toml` has.
+not the same code. Nothing is fitted to these latencies. Writes every point, the errors and the band
+that `cores.toml` has to `docs/boards.md`, with a plot, and prints them; estimates are kept in
+`build/model/boards.json`.
 """
 
 import json
@@ -20,8 +21,6 @@ from typing import NamedTuple
 import click
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 import edgetvm.stages  # noqa: F401 - TVM's environment, before tvm
 from edgetvm.manifest import list_bundles, read_manifest
@@ -29,7 +28,9 @@ from edgetvm.modelling import model_bundle
 from edgetvm.paper.boards import is_float32, load_board_latencies
 from edgetvm.paper.devices import load_devices
 from edgetvm.paper.figures import load_papers
+from edgetvm.paper.table import to_markdown
 from edgetvm.stages.host_target import resolve_target
+from edgetvm.units import format_latency
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "model"
@@ -85,8 +86,9 @@ def boards(fresh: bool) -> None:
         points = estimate(published())
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(points))
-    print_points(points)
+    write_page(points, ROOT / "docs" / "boards.md")
     draw(points, ROOT / "docs" / "boards.svg")
+    click.echo((ROOT / "docs" / "boards.md").read_text())
 
 
 def published() -> dict[Published, float]:
@@ -149,25 +151,51 @@ def estimate(latencies: dict[Published, float]) -> list[Point]:
     return points
 
 
-def print_points(points: list[Point]) -> None:
-    """Print each point, the errors by runtime and by core, and the band."""
-    table = Table(box=None)
-    for header in (*Point._fields[:-2], "published ms", "estimated ms", "ratio"):
-        table.add_column(header)
-    for point in sorted(points, key=lambda one: (one.core, one.device, one.threads, one.model)):
-        times = (f"{one * 1e3:.1f}" for one in (point.published_s, point.estimated_s))
-        table.add_row(*map(str, point[:-2]), *times, f"{point.ratio:.2f}")
-    console = Console(width=180)
-    console.print(table)
+def rows_of(points: list[Point]) -> list[dict[str, str]]:
+    """Return a row a point, by core and device."""
+    return [
+        {
+            "network": point.model,
+            "device": point.device,
+            "profile": point.target,
+            "core": point.core,
+            "threads": str(point.threads),
+            "runtime": point.runtime,
+            "published": format_latency(point.published_s),
+            "estimated": format_latency(point.estimated_s),
+            "published / estimated": f"{point.ratio:.2f}",
+        }
+        for point in sorted(points, key=lambda one: (one.core, one.device, one.threads, one.model))
+    ]
+
+
+def summaries(points: list[Point]) -> list[dict[str, str]]:
+    """Return the errors of all points, by runtime, by core and by number of threads."""
+    rows = []
     for name in dict.fromkeys(label for point in points for label in labels(point)):
         group = [point for point in points if name in labels(point)]
-        console.print(
-            f"{name}: {len(group)} points, median absolute error "
-            f"{median(error(one) for one in group):.0%}, median of published / estimated "
-            f"{median(one.ratio for one in group):.2f}"
+        rows.append(
+            {
+                "points": name,
+                "number": str(len(group)),
+                "median absolute error": f"{median(map(error, group)):.0%}",
+                "median of published / estimated": f"{median(one.ratio for one in group):.2f}",
+            }
         )
+    return rows
+
+
+def write_page(points: list[Point], path: Path) -> None:
+    """Write every point, the errors and the band as Markdown."""
     low, high = np.percentile([one.ratio for one in points], BAND)
-    console.print(f"band: {low:.2f} to {high:.2f} times the estimate")
+    path.write_text(
+        "# Estimates of the cycle model, and published latencies of boards\n\n"
+        "Written by `benchmarks/boards.py`, which says what is compared. Nothing was run, and "
+        "nothing is fitted to\nthese latencies. Nine of ten are "
+        f"{low:.2f} to {high:.2f} times the estimate.\n\n"
+        "![Published against estimated latencies](boards.svg)\n\n"
+        f"{to_markdown(summaries(points))}\n{to_markdown(rows_of(points))}"
+    )
 
 
 def labels(point: Point) -> tuple[str, ...]:
