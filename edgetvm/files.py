@@ -43,6 +43,37 @@ def write_json(path: Path, value: msgspec.Struct) -> None:
         temporary.write_bytes(text)
 
 
+def write_dated(folder: Path, moment: str, value: msgspec.Struct) -> Path:
+    """Write `value` as JSON to a file of its own in `folder`, and return the file.
+
+    Parameters
+    ----------
+    moment : UTC, ISO 8601; the file is named after it.
+    """
+    path = folder / f"{moment.replace(':', '').replace('-', '')}.json"
+    write_json(path, value)
+    return path
+
+
+def read_newest(folder: Path, schema: type[StructT], *, what: str, remedy: str) -> StructT | None:
+    """Read the newest of the files that :func:`write_dated` wrote; None if there is none.
+
+    Raises
+    ------
+    UsageError
+        It is of another version of edgetvm, and no `what` of this one.
+    """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        return None
+    try:
+        return read_json(paths[-1], schema)
+    except UsageError as err:
+        raise UsageError(
+            f"{paths[-1]} is no {what} of this edgetvm: remove it, and {remedy}. ({err})"
+        ) from err
+
+
 @contextmanager
 def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well.

@@ -6,8 +6,7 @@ from typing import Literal
 import msgspec
 
 from edgetvm.device_info import DeviceInfo
-from edgetvm.errors import UsageError
-from edgetvm.files import read_json, write_json
+from edgetvm.files import read_newest, write_dated
 
 SCHEMA_VERSION = 1
 
@@ -166,10 +165,7 @@ class LayerProfile(LayerTimes, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def write_profile(profile: LayerProfile, bundle: Path) -> Path:
     """Write `profile` to a file of its own below `bundle`, and return the file."""
-    stamp = profile.measured_at.replace(":", "").replace("-", "")
-    path = bundle / "profiles" / f"{stamp}.json"
-    write_json(path, profile)
-    return path
+    return write_dated(bundle / "profiles", profile.measured_at, profile)
 
 
 def latest_profile(bundle: Path) -> LayerProfile | None:
@@ -180,12 +176,4 @@ def latest_profile(bundle: Path) -> LayerProfile | None:
     UsageError
         The newest file comes from another version of edgetvm.
     """
-    paths = sorted((bundle / "profiles").glob("*.json"))
-    if not paths:
-        return None
-    try:
-        return read_json(paths[-1], LayerProfile)
-    except UsageError as err:
-        raise UsageError(
-            f"{paths[-1]} is no profile of this edgetvm: remove it, and profile again. ({err})"
-        ) from err
+    return read_newest(bundle / "profiles", LayerProfile, what="profile", remedy="profile again")

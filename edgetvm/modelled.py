@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from edgetvm.errors import UsageError
-from edgetvm.files import read_json, write_json
+from edgetvm.files import read_newest, write_dated
 from edgetvm.layer_profile import Bound, Layer, LayerTimes
 
 SCHEMA_VERSION = 1
@@ -66,10 +65,7 @@ class ModelledLatency(LayerTimes, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def write_modelled(modelled: ModelledLatency, bundle: Path) -> Path:
     """Write an estimate to a file of its own below `bundle`, and return the file."""
-    stamp = modelled.modelled_at.replace(":", "").replace("-", "")
-    path = bundle / "modelled" / f"{stamp}.json"
-    write_json(path, modelled)
-    return path
+    return write_dated(bundle / "modelled", modelled.modelled_at, modelled)
 
 
 def latest_modelled(bundle: Path) -> ModelledLatency | None:
@@ -80,13 +76,9 @@ def latest_modelled(bundle: Path) -> ModelledLatency | None:
     UsageError
         The newest file comes from another version of edgetvm.
     """
-    paths = sorted((bundle / "modelled").glob("*.json"))
-    if not paths:
-        return None
-    try:
-        return read_json(paths[-1], ModelledLatency)
-    except UsageError as err:
-        raise UsageError(
-            f"{paths[-1]} is no estimate of this edgetvm: remove it, and deploy again with "
-            f"--rpc modelled. ({err})"
-        ) from err
+    return read_newest(
+        bundle / "modelled",
+        ModelledLatency,
+        what="estimate",
+        remedy="deploy again with --rpc modelled",
+    )
