@@ -13,6 +13,7 @@ from edgetvm.records.__main__ import records
 from edgetvm.records.store import is_modelled, target_of
 from edgetvm.stages.host_target import TVM_VERSION, detect_host_profile
 from edgetvm.stages.tune.relatives import COST_MODEL, nearest_cost_model
+from edgetvm.target_profile import load_target_profile
 from edgetvm.tune import tune
 from edgetvm.tuning_options import TuneOptions
 from tests.conftest import ROOT, TINY, TINY_SHAPE, Invoke
@@ -112,6 +113,21 @@ def test_estimates_and_measurements_are_not_merged(
     assert outcome.exit_code == 6
     assert "the two are never mixed" in outcome.error
     assert ours.read_lines() == [line(0)]
+
+
+@pytest.mark.parametrize(("target", "threads"), [("rasp4b", 4), ("pixel1", 1)])
+def test_the_included_records_are_of_the_profiles_and_say_that_they_are_modelled(
+    target: str, threads: int
+) -> None:
+    store = RecordStore(store_folder(ROOT / "tuning_logs", target, modelled=True), threads)
+    profile = load_target_profile(target, ROOT / "targets")
+    provenance = store.read_provenance()
+    assert provenance is not None
+    assert provenance.modelled
+    assert provenance.tvm_target == profile.tvm_target
+    keys = {record.workload_key for record in store.read_records()}
+    assert len(keys) > 300
+    assert keys <= set(store.workloads.read())
 
 
 @pytest.mark.slow
