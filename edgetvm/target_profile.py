@@ -132,17 +132,10 @@ class TargetProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return next(one for one in self.clusters if self.runs_on in ("", one.name))
 
     def on_cores(self, kind: str) -> "TargetProfile":
-        """Return the profile with its cluster `kind` to run on; empty for the one that it has.
-
-        Raises
-        ------
-        UsageError
-            It has no such cluster.
-        """
+        """Return the profile run by its cores of a `kind`; raises `UsageError` if it has none."""
         names = [one.name for one in self.clusters]
         if kind and kind not in names:
-            nearest = did_you_mean(kind, names)
-            raise UsageError(f"{self.name} has no cores {kind!r}: {nearest}")
+            raise UsageError(f"{self.name} has no cores {kind!r}: {did_you_mean(kind, names)}")
         return msgspec.structs.replace(self, runs_on=kind or self.runs_on)
 
     @property
