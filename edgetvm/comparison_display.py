@@ -94,6 +94,8 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         ratio_rows(comparison),
         RATIO_COLUMNS,
     )
+    title = "Modelled, not measured, beside what was published of the same board"
+    print_table(console, title, modelled_rows(comparison), MODELLED_COLUMNS)
     claims = claim_rows(comparison)
     answered = [row for row in claims if row["Ours"] != NOTHING]
     print_table(
@@ -110,8 +112,6 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         board_rows(comparison),
         BOARD_COLUMNS,
     )
-    title = "Modelled, not measured, beside what was published of the same board"
-    print_table(console, title, modelled_rows(comparison), MODELLED_COLUMNS)
 
 
 def print_table(console: Console, title: str, rows: Sequence[Row], headers: Sequence[str]) -> None:
