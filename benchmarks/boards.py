@@ -14,6 +14,7 @@ that `cores.toml` has to `docs/boards.md`, with a plot, and prints them; estimat
 
 import json
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -114,6 +115,7 @@ def published() -> dict[Published, float]:
     return {key: median(times) for key, times in found.items()}
 
 
+@cache
 def profile_of(device: str) -> str | None:
     """Return the 64-bit CPU profile of a device as a source names it."""
     known = load_devices().get(device)

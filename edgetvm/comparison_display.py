@@ -56,7 +56,7 @@ RATIO_COLUMNS = (
 CLAIM_COLUMNS = ("Claim", "Networks", "Ratio of", "Published", "Ours", "Outcome", "Why", "Doubts")
 UNANSWERED_COLUMNS = ("Claim", "Outcome", "Why")
 BOARD_COLUMNS = ("Model", "Latency", "Our latency", "Device", "Beside ours", "Threads", "Runtime")
-
+MODELLED_TITLE = "Modelled, not measured, beside what was published of the same board"
 MODELLED_COLUMNS = (
     "Model",
     "Modelled on",
@@ -94,8 +94,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         ratio_rows(comparison),
         RATIO_COLUMNS,
     )
-    title = "Modelled, not measured, beside what was published of the same board"
-    print_table(console, title, modelled_rows(comparison), MODELLED_COLUMNS)
+    print_table(console, MODELLED_TITLE, modelled_rows(comparison), MODELLED_COLUMNS)
     claims = claim_rows(comparison)
     answered = [row for row in claims if row["Ours"] != NOTHING]
     print_table(

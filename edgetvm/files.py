@@ -48,9 +48,14 @@ def write_dated(folder: Path, moment: str, value: msgspec.Struct) -> Path:
 
     Parameters
     ----------
-    moment : UTC, ISO 8601; the file is named after it.
+    moment : UTC, ISO 8601; the file is named after it, with a number if there is one already.
     """
-    path = folder / f"{moment.replace(':', '').replace('-', '')}.json"
+    stamp = moment.replace(":", "").replace("-", "")
+    path = folder / f"{stamp}.json"
+    serial = 1
+    while path.exists():
+        serial += 1
+        path = folder / f"{stamp}_{serial}.json"
     write_json(path, value)
     return path
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgetvm.device_info import DeviceInfo
 from edgetvm.device_state import DeviceState
-from edgetvm.files import read_json, write_json
+from edgetvm.files import read_json, write_dated
 from edgetvm.verdict import Conditions, Verdict, judge
 
 SCHEMA_VERSION = 5
@@ -175,14 +175,7 @@ def utc_now() -> str:
 
 def write_run(run: Run, bundle: Path) -> Path:
     """Write `run` to a file of its own below `bundle`, and return the file."""
-    stamp = run.measured_at.replace(":", "").replace("-", "")
-    path = bundle / "runs" / f"{stamp}.json"
-    serial = 1
-    while path.exists():
-        serial += 1
-        path = bundle / "runs" / f"{stamp}_{serial}.json"
-    write_json(path, run)
-    return path
+    return write_dated(bundle / "runs", run.measured_at, run)
 
 
 def list_runs(bundle: Path) -> list[Run]:

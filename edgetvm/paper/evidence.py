@@ -95,8 +95,7 @@ def read_evidence(folders: DataFolders, target: str | None = None) -> list[Targe
             argument=target_argument(name, folders.profiles),
             networks={
                 network.model: network
-                for bundle in bundles_by_model(folders.bundles, name).values()
-                if (network := _read_bundle(bundle))
+                for network in map(_read_bundle, bundles_by_model(folders.bundles, name).values())
             },
         )
         for name in targets

@@ -9,6 +9,7 @@ from edgetvm.comparison_display import (
     BOARD_COLUMNS,
     FIGURE_COLUMNS,
     MODELLED_COLUMNS,
+    MODELLED_TITLE,
     RATIO_COLUMNS,
 )
 from edgetvm.paper.claim_check import Outcome
@@ -194,7 +195,7 @@ def published(material: Material) -> Section:
                 columns=BOARD_COLUMNS,
             ),
             Table(
-                title="Modelled, not measured, beside what was published of the same board",
+                title=MODELLED_TITLE,
                 rows=modelled_rows(comparison),
                 columns=MODELLED_COLUMNS,
             ),
