@@ -26,9 +26,10 @@ from matplotlib.figure import Figure
 import edgetvm.stages  # noqa: F401 - TVM's environment, before tvm
 from edgetvm.manifest import list_bundles, read_manifest
 from edgetvm.modelling import model_bundle
-from edgetvm.paper.boards import is_float32, load_board_latencies
+from edgetvm.paper.boards import load_board_latencies
 from edgetvm.paper.devices import load_devices
 from edgetvm.paper.figures import load_papers
+from edgetvm.paper.published_latency import published_latencies
 from edgetvm.paper.table import to_markdown
 from edgetvm.stages.host_target import resolve_target
 from edgetvm.units import format_latency
@@ -95,23 +96,12 @@ def boards(fresh: bool) -> None:
 def published() -> dict[Published, float]:
     """Return the published latencies in seconds; of several of one setting the median."""
     found: dict[Published, list[float]] = defaultdict(list)
-    for paper in load_papers():
-        for row in paper.figures:
-            if row.device and row.latency_ms and row.precision == "float32":
-                target = profile_of(row.device)
-                if target:
-                    key = Published(
-                        row.model, row.device, target, row.threads or 1, row.runtime or "TF-Lite"
-                    )
-                    found[key].append(row.latency_ms / 1e3)
-    for row in load_board_latencies():
-        threads = row.threads or ALL_CORES.get(row.device)
-        target = profile_of(row.device)
-        if not target or not threads:
-            continue
-        if is_float32(row, resolve_target(target, TARGETS).cluster.core):
-            key = Published(row.model, row.device, target, threads, row.runtime)
-            found[key].append(row.latency_ms / 1e3)
+    for one in published_latencies(load_papers(), load_board_latencies()):
+        threads = one.threads or ALL_CORES.get(one.device)
+        target = profile_of(one.device)
+        if target and threads and one.is_float32(resolve_target(target, TARGETS).cluster.core):
+            runtime = one.runtime or "TF-Lite"  # of the papers
+            found[Published(one.model, one.device, target, threads, runtime)].append(one.latency_s)
     return {key: median(times) for key, times in found.items()}
 
 

@@ -13,7 +13,9 @@ candidate that the model likes best over the best measured time.
 
 ``networks`` estimates whole networks that were deployed on this machine, as ``make demo`` does, and
 compares with their measured latencies. ``tuned`` tunes networks by the model and by measuring, both
-from nothing and with as many trials, and times both libraries and the untuned one in turn.
+from nothing and with as many trials, and times both libraries and the untuned one in turn. How many
+times faster than untuned any schedule could be, the roofline of this machine says: each layer at
+the lower of its two ceilings, nothing between them.
 
 The costs in `edgetvm/stages/cycles/cores.toml` were fitted to the networks of `FITTED`; the others
 show what that is worth. Measured candidates are kept in `build/model/<network>/`, and the table in
@@ -43,7 +45,7 @@ from edgetvm.manifest import CODE, list_bundles, read_manifest
 from edgetvm.measurement import latest_run
 from edgetvm.modelling import model_bundle
 from edgetvm.models.resolve import resolve_network
-from edgetvm.paper.estimate import estimate_ratio
+from edgetvm.paper.estimate import Estimate, estimate_ratio
 from edgetvm.paths import DataFolders
 from edgetvm.records import RecordStore
 from edgetvm.records.line import FAILED_COST_S
@@ -54,6 +56,7 @@ from edgetvm.stages.build.records import cost_s, parse_records, record_line
 from edgetvm.stages.build.tasks import NetworkTask
 from edgetvm.stages.cycles.cycle_model import CycleModel
 from edgetvm.stages.device.choice import device_at
+from edgetvm.stages.device.roofline import measure_roofline
 from edgetvm.stages.device.session import describe_device
 from edgetvm.stages.host_target import detect_host_profile
 from edgetvm.stages.tune.candidate_build import BuiltCandidate, CandidateBuilder
@@ -71,8 +74,17 @@ HELD_BACK = ("efficientnet_b0", "espnetv2", "squeezenet_1.1", "mobilenet_v2")
 COMMITTED, LAID_OUT, SAMPLED = 4, 7, 8
 """Candidates of a task, of each kind."""
 
-TUNED = ("mobilenet_v2", "mobilenet_v3_small", "shufflenet_g3")
-"""Networks that are tuned by the model and by measuring."""
+TUNED = (
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "shufflenet_g3",
+    "squeezenet_1.1",
+    "espnetv2",
+)
+"""Networks that are tuned by the model and by measuring: those with included records."""
 
 CHUNK = 32
 """Candidates that are built and estimated together."""
@@ -98,6 +110,18 @@ class Row(NamedTuple):
     correlation: float
     regret: float
     ratio: float
+
+
+class Compared(NamedTuple):
+    """A network tuned by the model and by measuring; each ratio is one of latencies."""
+
+    network: str
+    model_ms: float
+    measured_ms: float
+    model_over_measured: Estimate
+    untuned_over_model: Estimate
+    untuned_over_measured: Estimate
+    untuned_over_roofline: float
 
 
 @click.group()
@@ -276,28 +300,56 @@ def networks() -> None:
 @click.option("--repeat", type=int, default=40, show_default=True, help="Samples of each library.")
 def tuned(networks: tuple[str, ...], trials: int, repeat: int) -> None:
     """Tune NETWORKS by the model and by measuring, one thread, and time both and the untuned."""
-    table = Table(box=None)
-    for header in ("network", "model ms", "measured ms", "model / measured", "untuned / model"):
-        table.add_column(header)
+    rows = []
     for name in networks or TUNED:
-        bundles = [tuned_bundle(name, rpc, trials) for rpc in (MODELLED, None)]
-        with device_at(None) as address:
-            timing = Timing(threads=1, repeat=repeat)
-            chosen = [(bundle, read_manifest(bundle)) for bundle in bundles]
-            by_model, by_measuring = deploy_together(
-                chosen, describe_device(address), address, timing
-            )
-        ratios = (
-            estimate_ratio(by_model.tuned, by_measuring.tuned),
-            estimate_ratio(by_model.untuned, by_model.tuned),
-        )
-        medians = (one.tuned.median_s * 1e3 for one in (by_model, by_measuring))
-        table.add_row(
-            name,
-            *(f"{one:.2f}" for one in medians),
-            *(f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})" for one in ratios),
-        )
-        Console(width=140).print(table)
+        rows.append(compare_tuned(name, trials, repeat))
+        print_compared(rows)
+
+
+def print_compared(rows: list[Compared]) -> None:
+    """Print each network, and how far the ratios go."""
+    table = Table(box=None)
+    for header in Compared._fields:
+        table.add_column(header.replace("_over_", " / ").replace("_", " "))
+    for row in rows:
+        table.add_row(*map(cell, row))
+    console = Console(width=160)
+    console.print(table)
+    slower = [row.model_over_measured.value for row in rows]
+    faster = [row.untuned_over_model.value for row in rows]
+    console.print(
+        f"{len(rows)} networks: model / measured {median(slower):.2f} in the median, at most "
+        f"{max(slower):.2f}; untuned / model {median(faster):.2f} in the median, at least "
+        f"{min(faster):.2f}"
+    )
+
+
+def compare_tuned(name: str, trials: int, repeat: int) -> Compared:
+    """Tune a network by the model and by measuring, and time both libraries and the untuned."""
+    bundles = [tuned_bundle(name, rpc, trials) for rpc in (MODELLED, None)]
+    chosen = [(bundle, read_manifest(bundle)) for bundle in bundles]
+    manifest = chosen[0][1]
+    with device_at(None) as address:
+        timing = Timing(threads=1, repeat=repeat)
+        by_model, by_measuring = deploy_together(chosen, describe_device(address), address, timing)
+        roofline = measure_roofline(address, 1, manifest.tvm_target, manifest.vector_unit_bytes)
+    least_s = sum(roofline.ceiling(layer)[0] for layer in manifest.layers)
+    return Compared(
+        name,
+        by_model.tuned.median_s * 1e3,
+        by_measuring.tuned.median_s * 1e3,
+        estimate_ratio(by_model.tuned, by_measuring.tuned),
+        estimate_ratio(by_model.untuned, by_model.tuned),
+        estimate_ratio(by_measuring.untuned, by_measuring.tuned),
+        by_model.untuned.median_s / least_s,
+    )
+
+
+def cell(value: object) -> str:
+    """Return a cell of the table."""
+    if isinstance(value, Estimate):
+        return f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def tuned_bundle(name: str, rpc: str | None, trials: int) -> Path:
@@ -316,7 +368,7 @@ def print_table(rows: list[Row], seconds: list[tuple[float, float]]) -> None:
     for header in Row._fields:
         table.add_column(header)
     for row in rows:
-        table.add_row(*(f"{one:.2f}" if isinstance(one, float) else str(one) for one in row))
+        table.add_row(*map(cell, row))
     console = Console(width=140)
     console.print(table)
     for title, networks in (("fitted", FITTED), ("held back", HELD_BACK)):

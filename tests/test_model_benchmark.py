@@ -8,7 +8,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import model as benchmark
-from model import FEWEST, FITTED, HELD_BACK, Point
+from model import FEWEST, FITTED, HELD_BACK, Compared, Point
+
+from edgetvm.paper.estimate import Estimate
 
 
 def points(estimates: list[float]) -> list[Point]:
@@ -51,3 +53,20 @@ def test_networks_fitted_to_and_held_back_are_told_apart(
         in printed
     )
     assert not set(FITTED) & set(HELD_BACK)
+
+
+def test_the_worst_and_the_median_of_the_tuned_networks_are_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def compared(slower: float, faster: float) -> Compared:
+        ratios = (Estimate(value=one, low=one - 0.1, high=one + 0.1) for one in (slower, faster, 2))
+        return Compared("squeezenet", 2.0, 1.8, *ratios, 2.5)
+
+    benchmark.print_compared([compared(1.1, 1.9), compared(1.2, 1.4), compared(1.0, 3.0)])
+    printed = capsys.readouterr().out
+    assert "untuned / roofline" in printed
+    assert "1.20 (1.10 to 1.30)" in printed
+    assert (
+        "3 networks: model / measured 1.10 in the median, at most 1.20; untuned / model 1.90 in "
+        "the median, at least 1.40" in printed
+    )

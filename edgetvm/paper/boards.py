@@ -20,9 +20,6 @@ from edgetvm.paper.figures import Count, Positive, Text
 
 BOARD_LATENCIES = Path(__file__).parent / "board_latencies.csv"
 
-WITHOUT_HALF = ("Cortex-A53", "Cortex-A57", "Cortex-A72", "Cortex-A73", "Kryo", "Kryo 280 Gold")
-"""Cores of Armv8.0, which has no arithmetic in half precision."""
-
 _NEAREST_FIRST: tuple[Match, ...] = ("same board", "same core", "other device")
 
 
@@ -62,11 +59,6 @@ class BoardComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     device: str
     threads: int
     ours: Estimate
-
-
-def is_float32(row: BoardLatency, core: str) -> bool:
-    """Whether a latency is one of float32 arithmetic, given the design of the cores."""
-    return row.precision == "float32" or (row.precision == "ncnn default" and core in WITHOUT_HALF)
 
 
 def load_board_latencies(path: Path = BOARD_LATENCIES) -> list[BoardLatency]:

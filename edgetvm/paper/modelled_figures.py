@@ -5,27 +5,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from edgetvm.modelled import ModelledLatency
-from edgetvm.paper.boards import BoardLatency, is_float32
+from edgetvm.paper.boards import BoardLatency
 from edgetvm.paper.devices import load_devices
 from edgetvm.paper.evidence import TargetEvidence
-from edgetvm.paper.figures import Paper, figures_of
-
-
-class PublishedLatency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A latency of a board in float32, of whatever source.
-
-    Attributes
-    ----------
-    device : as the source prints it.
-    threads : None if not stated.
-    source : paper and table, or where else it was published.
-    """
-
-    device: str
-    threads: int | None
-    runtime: str
-    latency_s: float
-    source: str
+from edgetvm.paper.figures import Paper
+from edgetvm.paper.published_latency import PublishedLatency, published_latencies
 
 
 class ModelledFigure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,37 +63,13 @@ def compare_modelled(
 def published_of(
     modelled: ModelledLatency, papers: Sequence[Paper], boards: Sequence[BoardLatency]
 ) -> list[PublishedLatency]:
-    """Return what was published of a network on the estimate's board, in float32.
-
-    A paper that does not state its threads is taken to mean one, as the others say.
-    """
-    found = [
-        PublishedLatency(
-            device=figure.device,
-            threads=figure.threads or 1,
-            runtime=figure.runtime or "",
-            latency_s=figure.latency_ms / 1e3,
-            source=f"{paper.citation}, {figure.where}",
-        )
-        for paper, figure in figures_of(modelled.model, papers)
-        if figure.device and figure.latency_ms and figure.precision == "float32"
-    ]
-    found += [
-        PublishedLatency(
-            device=row.device,
-            threads=row.threads,
-            runtime=f"{row.runtime} {row.version}".strip(),
-            latency_s=row.latency_ms / 1e3,
-            source=row.source,
-        )
-        for row in boards
-        if row.model == modelled.model and is_float32(row, modelled.core)
-    ]
+    """Return what was published of a network on the estimate's board, in float32."""
     devices = load_devices()
     return [
         one
-        for one in found
-        if one.threads == modelled.threads
+        for one in published_latencies(papers, boards)
+        if (one.model, one.threads) == (modelled.model, modelled.threads)
+        and one.is_float32(modelled.core)
         and one.device in devices
         and modelled.target in devices[one.device].targets
     ]

@@ -4,12 +4,13 @@ import csv
 import io
 from collections.abc import Sequence
 
-from edgetvm.paper.boards import BoardComparison
+from edgetvm.paper.boards import BoardComparison, BoardLatency
 from edgetvm.paper.claim_check import RatioCheck
 from edgetvm.paper.claims import ClaimedRatio
 from edgetvm.paper.comparison import Comparison, ModelComparison, PairComparison, PublishedFigure
 from edgetvm.paper.estimate import Estimate
 from edgetvm.paper.modelled_figures import ModelledFigure
+from edgetvm.paper.published_latency import PublishedLatency
 from edgetvm.paper.published_ratio import PublishedRatio
 from edgetvm.units import format_latency
 
@@ -168,7 +169,7 @@ def _board_row(one: BoardComparison) -> Row:
         "Beside ours": one.match,
         "Our device": f"{one.device} ({one.target})",
         "Threads": _as_printed(published.threads),
-        "Runtime": f"{published.runtime} {published.version}".strip(),
+        "Runtime": _runtime(published),
         "Precision": published.precision,
         "Resolution": str(published.input_resolution),
         "Printed as": published.printed_as,
@@ -188,7 +189,7 @@ def _modelled_row(one: ModelledFigure) -> Row:
         "Within band": NOTHING if published is None else "yes" if one.is_within_band else "no",
         "Device": published.device if published else NOTHING,
         "Published threads": _as_printed(published.threads) if published else NOTHING,
-        "Runtime": (published.runtime or NOTHING) if published else NOTHING,
+        "Runtime": _runtime(published) if published else NOTHING,
         "Source": published.source if published else NOTHING,
     }
 
@@ -217,6 +218,10 @@ def _published_ratio_cells(published: PublishedRatio | None) -> Row:
         published.precision or NOTHING,
     )
     return dict(zip(headers, cells, strict=True))
+
+
+def _runtime(published: BoardLatency | PublishedLatency) -> str:
+    return f"{published.runtime} {published.version}".strip() or NOTHING
 
 
 def _latency(estimate: Estimate) -> str:
