@@ -33,7 +33,7 @@ demo: $(INSTALLED)  ## build the papers' networks with the records there are, ti
 	$(BIN)/edgetvm report --target host
 
 test: lint  ## everything that CI runs, on two cores
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 30
 
 quick: $(INSTALLED)  ## the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'

@@ -2,7 +2,8 @@
 
 Each model goes through ``edgetvm.tune MODEL --target host --trials 0`` and ``edgetvm.deploy``,
 without tuning records, several models at a time; so nothing here is a latency. Results are
-appended to `build/zoo/results.jsonl` and taken up again; ``--jobs 0`` only writes the table.
+appended to `build/zoo/results.jsonl` and taken up again; models without any keep their rows in the
+table; ``--jobs 0`` only writes it.
 
     python benchmarks/zoo.py [MODEL]... [--jobs N] [--table docs/zoo.md]
 """
@@ -61,7 +62,7 @@ def zoo(models: tuple[str, ...], jobs: int, table: Path, afresh: bool) -> None:
     if wanted:
         verify_all(wanted, jobs)
     outcomes = {one.model: one for one in read_results()}
-    table.write_text("\n".join(write_table(recipes, outcomes)) + "\n")
+    table.write_text("\n".join(write_table(recipes, outcomes, read_rows(table))) + "\n")
     failed = [one.model for one in outcomes.values() if one.error]
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
@@ -135,8 +136,16 @@ def read_results() -> list[Outcome]:
     return list({outcome.model: outcome for outcome in outcomes}.values())
 
 
-def write_table(recipes: dict[str, Recipe], outcomes: dict[str, Outcome]) -> Iterator[str]:
-    """Yield the lines of the table, with the counts of every model."""
+def read_rows(table: Path) -> dict[str, str]:
+    """Return the rows that the table has, by model."""
+    lines = table.read_text().splitlines() if table.exists() else []
+    return {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+
+
+def write_table(
+    recipes: dict[str, Recipe], outcomes: dict[str, Outcome], rows: dict[str, str]
+) -> Iterator[str]:
+    """Yield the lines of the table, with the counts of every model; `rows` are those so far."""
     yield "# What came of building each model"
     yield ""
     yield (
@@ -147,6 +156,9 @@ def write_table(recipes: dict[str, Recipe], outcomes: dict[str, Outcome]) -> Ite
     yield "| model | input | outputs | parameters | multiply-adds, M | tasks | relative error |"
     yield "|---|---|---|--:|--:|--:|--:|"
     for name, recipe in recipes.items():
+        if name in rows and name not in outcomes:
+            yield rows[name]
+            continue
         outcome = outcomes.get(name, Outcome(name, "not run yet"))
         counts = count(recipe)
         shapes = ", ".join(text(shape) for shape in outcome.outputs)

@@ -8,6 +8,7 @@ import click
 import pytest
 
 from edgetvm.__main__ import COMMANDS, program
+from edgetvm.recipe import load_recipes
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -51,6 +52,13 @@ def test_make_targets_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
+
+
+def test_the_zoo_has_every_model_and_each_was_right() -> None:
+    table = (ROOT / "docs" / "zoo.md").read_text()
+    rows = re.findall(r"(?m)^\| `(\w[\w.]*)` .*\| (\S+) \|$", table)
+    assert [name for name, _ in rows] == list(load_recipes(ROOT / "compile"))
+    assert max(float(error) for _, error in rows) < 1e-4
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
