@@ -99,7 +99,7 @@ def test_squeezenet_is_tuned_and_deployed_for_a_raspberry_pi(
 ) -> None:
     tuned = invoke(
         tune, "squeezenet_1.1", "--target", "rasp4b", "--rpc", "emulated", "--trials", "8",
-        "--threads", "2",
+        "--threads", "2", "--input-shape", "1,3,96,96",
     )  # fmt: skip
     # Eight trials do not reach every task.
     assert tuned.exit_code == 6, tuned.stderr

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import tvm
@@ -146,11 +146,34 @@ class _QueriedTasks(DispatchContext):  # type: ignore[misc]
             self.workload_keys.append(workload_key)
 
 
+class _Structure:
+    """A function that equals all others that compute the same, of the same shapes."""
+
+    def __init__(self, function: relay.Function) -> None:
+        self.function = function
+        self._hash = int(tvm.ir.structural_hash(function))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Structure) and bool(
+            tvm.ir.structural_equal(self.function, other.function)
+        )
+
+
 def workload_key(function: relay.Function, target: tvm.target.Target) -> str | None:
     """Return the workload key of a fused function, None if it has no task.
 
-    The query is what registers the workload with TVM.
+    A network's blocks repeat themselves: a function is asked for once.
     """
+    return _query_workload(_Structure(function), str(target))
+
+
+@cache
+def _query_workload(structure: _Structure, tvm_target: str) -> str | None:
+    """Ask Relay for the workload of a function, which registers it with TVM."""
+    function, target = structure.function, tvm.target.Target(tvm_target)
     params = [relay.Var(param.name_hint, param.checked_type) for param in function.params]
     mod = tvm.IRModule.from_expr(relay.Function(params, relay.Call(function, params)))
     rewrite = tvm.get_global_func("relay._transform.AutoSchedulerLayoutRewrite")

@@ -79,6 +79,10 @@ def _reshape(call: Any, data: Array) -> Array:
     return data.reshape([int(extent) for extent in call.checked_type.shape])
 
 
+def _broadcast_to(call: Any, data: Array) -> Array:
+    return np.broadcast_to(data, [int(extent) for extent in call.checked_type.shape])
+
+
 def _transpose(call: Any, data: Array) -> Array:
     axes = call.attrs.axes
     return data.transpose([int(axis) for axis in axes] if axes is not None else None)
@@ -105,6 +109,7 @@ _OPERATORS: dict[str, Callable[..., Array | None]] = {
     "expand_dims": _reshape,
     "squeeze": _reshape,
     "nn.batch_flatten": _reshape,
+    "broadcast_to": _broadcast_to,
     "transpose": _transpose,
     "layout_transform": _layout_transform,
     "auto_scheduler_layout_transform": _auto_scheduler_layout_transform,
