@@ -111,7 +111,8 @@ class NetworkBuild:
     @property
     def operator_tasks(self) -> list[str]:
         """Workload keys of the tuned library's operators that have a task, in order."""
-        keys = (workload_key(call.op, self._target) for call in fused_calls(self._form.fused))
+        target = self.profile.tvm_target
+        keys = (workload_key(call.op, target) for call in fused_calls(self._form.fused))
         return [key for key in keys if key is not None]
 
     @property

@@ -100,12 +100,11 @@ class NetworkForms:
 
     def _find_alternatives(self, by_key: dict[str, NetworkTask]) -> Iterator[Alternative]:
         """Yield the alternatives; their tasks are added to `by_key`."""
-        target = tvm.target.Target(self._profile.tvm_target)
         calls: dict[str, dict[relay.Call, WinogradForm]] = defaultdict(dict)
         for call in fused_calls(self.direct.fused):
             form = WinogradForm.of(call.op)
             if form is not None and isinstance(call.args[form.weight], relay.Constant):
-                key = workload_key(call.op, target)
+                key = workload_key(call.op, self._profile.tvm_target)
                 assert key is not None, "a convolution has a task"
                 calls[key][call] = form
         for direct, forms in calls.items():

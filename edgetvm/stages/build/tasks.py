@@ -92,11 +92,10 @@ def extract_tasks(fused: tvm.IRModule, profile: TargetProfile, threads: int) -> 
     ----------
     fused : from :func:`edgetvm.stages.export.optimise.fuse_for_auto_scheduler`.
     """
-    target = tvm.target.Target(profile.tvm_target)
     counts: Counter[str] = Counter()
     functions: dict[str, relay.Function] = {}
     for call in fused_calls(fused):
-        key = workload_key(call.op, target)
+        key = workload_key(call.op, profile.tvm_target)
         if key is not None:
             functions.setdefault(key, call.op)
             counts[key] += 1
@@ -162,12 +161,12 @@ class _Structure:
         )
 
 
-def workload_key(function: relay.Function, target: tvm.target.Target) -> str | None:
+def workload_key(function: relay.Function, tvm_target: str) -> str | None:
     """Return the workload key of a fused function, None if it has no task.
 
     A network's blocks repeat themselves: a function is asked for once.
     """
-    return _query_workload(_Structure(function), str(target))
+    return _query_workload(_Structure(function), tvm_target)
 
 
 @cache
