@@ -34,6 +34,7 @@ from typing import NamedTuple
 
 import click
 import numpy as np
+from papers import NETWORKS
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
@@ -73,18 +74,6 @@ FITTED = ("mobilenet_v3_large", "shufflenet_g3")
 HELD_BACK = ("efficientnet_b0", "espnetv2", "squeezenet_1.1", "mobilenet_v2")
 COMMITTED, LAID_OUT, SAMPLED = 4, 7, 8
 """Candidates of a task, of each kind."""
-
-TUNED = (
-    "mobilenet_v1",
-    "mobilenet_v2",
-    "mobilenet_v3_large",
-    "mobilenet_v3_small",
-    "efficientnet_b0",
-    "shufflenet_g3",
-    "squeezenet_1.1",
-    "espnetv2",
-)
-"""Networks that are tuned by the model and by measuring: those with included records."""
 
 CHUNK = 32
 """Candidates that are built and estimated together."""
@@ -301,7 +290,7 @@ def networks() -> None:
 def tuned(networks: tuple[str, ...], trials: int, repeat: int) -> None:
     """Tune NETWORKS by the model and by measuring, one thread, and time both and the untuned."""
     rows = []
-    for name in networks or TUNED:
+    for name in networks or NETWORKS:
         rows.append(compare_tuned(name, trials, repeat))
         print_compared(rows)
 

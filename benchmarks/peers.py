@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import click
 import msgspec
+from papers import NETWORKS
 from peers.bundle import build_bundle
 from peers.contender import PREPARE_TIMEOUT_S, ContenderError, Worker
 from peers.job import Job
@@ -35,16 +36,6 @@ from edgetvm.stages.device.server import HUGE_PAGES
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "peers"
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
-MODELS = (
-    "mobilenet_v1",
-    "mobilenet_v2",
-    "mobilenet_v3_large",
-    "mobilenet_v3_small",
-    "efficientnet_b0",
-    "shufflenet_g3",
-    "squeezenet_1.1",
-    "espnetv2",
-)
 THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "OMP_NUM_THREADS",
@@ -84,7 +75,7 @@ def peers(
         contenders=(OURS, *chosen),
         models=(),
     )
-    for model in models or MODELS:
+    for model in models or NETWORKS:
         result = measure(model, report)
         report = msgspec.structs.replace(report, models=(*report.models, result))
         write_json(json_file, report)
