@@ -42,8 +42,10 @@ def model_bundle(
     layers = []
     for layer in manifest.layers:
         estimate = estimates[layer.function]
-        # Kernels are estimated with their weights in the cache, where other layers' are by then.
-        fetching_s = 0.0 if are_kept else model.fetch_s(layer.weight_bytes)
+        # A kernel is estimated as if it ran again and again: what the cache can hold of its weights
+        # is there. In a network other layers' are, and they come from memory like the rest.
+        fetched_bytes = 0.0 if are_kept else layer.weight_bytes * (1 - estimate.uncached)
+        fetching_s = model.fetch_s(fetched_bytes)
         waiting = (estimate.cache + estimate.memory) / estimate.cycles
         layers.append(
             ModelledLayer(

@@ -1,6 +1,7 @@
 """``deploy --rpc modelled``: estimates of bundles from their code, layer by layer."""
 
 import json
+import lzma
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from edgetvm.compare import compare
 from edgetvm.deploy import deploy
 from edgetvm.errors import UsageError
-from edgetvm.layer_profile import Ceiling, MemoryCeiling, Roofline
+from edgetvm.layer_profile import Ceiling, LayerWork, MemoryCeiling, Roofline
 from edgetvm.manifest import CODE, read_manifest
 from edgetvm.modelled import ModelledLatency, ModelledLayer, latest_modelled, write_modelled
 from edgetvm.modelling import model_bundle, profile_roofline
@@ -22,8 +23,9 @@ from edgetvm.paper.modelled_figures import compare_modelled, published_of
 from edgetvm.paper.table import NOTHING, modelled_rows
 from edgetvm.paths import DataFolders
 from edgetvm.profile import profile
+from edgetvm.stages.cycles.cycle_model import CycleModel
 from edgetvm.stages.cycles.network_code import split_kernels
-from edgetvm.target_profile import load_target_profile
+from edgetvm.target_profile import TargetProfile, load_target_profile
 from edgetvm.tune import tune
 from edgetvm.tuning_options import TuneOptions, needs_model
 from tests.conftest import TINY, TINY_SHAPE, Invoke
@@ -53,6 +55,26 @@ define internal i32 @net_add_1_compute_(ptr %x) {
 define private i32 @__tvm_parallel_lambda.3(i32 %task_id, ptr %0, ptr %1) {
   ret i32 1
 }
+"""
+
+CODE_OF_A_SUM = """\
+target triple = "aarch64"
+define internal i32 @net_sum_compute_(ptr %weights, ptr %output) {{
+entry:
+  br label %loop
+loop:
+  %place = phi i64 [ 0, %entry ], [ %next, %loop ]
+  %sum = phi <4 x float> [ zeroinitializer, %entry ], [ %added, %loop ]
+  %from = getelementptr inbounds <4 x float>, ptr %weights, i64 %place
+  %value = load <4 x float>, ptr %from, align 16
+  %added = fadd <4 x float> %sum, %value
+  %next = add nuw nsw i64 %place, 1
+  %last = icmp eq i64 %next, {vectors}
+  br i1 %last, label %end, label %loop
+end:
+  store <4 x float> %added, ptr %output, align 16
+  ret i32 0
+}}
 """
 
 
@@ -198,6 +220,43 @@ def test_a_bundle_without_code_is_refused(project: DataFolders) -> None:
     gpu = msgspec.structs.replace(manifest, tvm_target="opencl -device=mali")
     with pytest.raises(UsageError, match="a cycle model knows CPUs only"):
         model_bundle(bundle, gpu, profile)
+
+
+@pytest.mark.parametrize("of_cache", [0.5, 1.5, 4])
+def test_weights_come_from_memory_once(of_cache: float, project: DataFolders) -> None:
+    """Whether the cache could hold them all between two runs, a part or none."""
+    profile = load_target_profile("rasp4b", TARGETS)
+    weight_bytes = int(of_cache * profile.cluster.l2_bytes)
+    code = CODE_OF_A_SUM.format(vectors=weight_bytes // 16)
+    layer = LayerWork(
+        name="sum",
+        function="net_sum",
+        flop=weight_bytes // 4,
+        moved_bytes=weight_bytes,
+        weight_bytes=weight_bytes,
+        is_tuned=True,
+    )
+    other = msgspec.structs.replace(layer, weight_bytes=profile.cluster.l2_bytes)
+    alone, in_network = (
+        estimate_bundle(project, code, profile, *layers) for layers in ((layer,), (layer, other))
+    )
+    model = CycleModel(profile, threads=1)
+    (kernel,) = model.estimate([split_kernels(code)["net_sum"]])
+    hz = kernel.clock_mhz * 1e6
+    cached_s = (kernel.cycles - kernel.memory) / hz
+    fetched_s = weight_bytes / profile.cache_line_bytes * model.core.memory_line / hz
+    assert in_network.layers[0].seconds == pytest.approx(cached_s + fetched_s, rel=1e-3)
+    kept_s = cached_s if of_cache < 1 else cached_s + fetched_s
+    assert alone.layers[0].seconds == pytest.approx(kept_s, rel=1e-3)
+
+
+def estimate_bundle(
+    project: DataFolders, code: str, profile: TargetProfile, *layers: LayerWork
+) -> ModelledLatency:
+    manifest = plant_bundle(project, make_run("net", 0.01, target="rasp4b"), layers=layers)
+    bundle = project.bundles / "rasp4b" / "net"
+    (bundle / CODE).write_bytes(lzma.compress(code.encode()))
+    return model_bundle(bundle, manifest, profile, threads=1)
 
 
 @pytest.mark.parametrize(

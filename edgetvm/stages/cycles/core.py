@@ -53,7 +53,7 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scattered: float = 0.0
     launch: float = 5000.0
     clock_mhz: int = 0
-    band: tuple[float, float] = (0.7, 2.2)
+    band: tuple[float, float] = (0.7, 2.3)
     rewrites: tuple[Rewrite, ...] = ()
     sources: tuple[str, ...] = ()
 

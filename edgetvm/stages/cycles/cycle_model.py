@@ -45,6 +45,7 @@ class CycleEstimate:
     cache : waiting for the second-level cache.
     memory : waiting for what is behind it.
     launches : handing parallel loops to threads.
+    uncached : part of its cache lines that come from behind the second-level cache, 0 to 1.
     clock_mhz : of the core.
     """
 
@@ -53,6 +54,7 @@ class CycleEstimate:
     cache: float
     memory: float
     launches: float
+    uncached: float
     clock_mhz: float
 
     @property
@@ -137,10 +139,11 @@ class CycleModel:
         kept = (self._cluster.l2_bytes or USUAL_L2_BYTES) / self._line_bytes
         if self.core.shared_line:
             kept /= self._threads
-        memory = self._memory_line * lines * min(1.0, max(0.0, lines / kept - 1))
-        return CycleEstimate(code, branches, cache, memory, launches, self.clock_mhz)
+        uncached = min(1.0, max(0.0, lines / kept - 1))
+        memory = self._memory_line * lines * uncached
+        return CycleEstimate(code, branches, cache, memory, launches, uncached, self.clock_mhz)
 
-    def fetch_s(self, size_bytes: int) -> float:
+    def fetch_s(self, size_bytes: float) -> float:
         """Return the seconds in which all threads together get so many bytes from memory."""
         lines = size_bytes / self._line_bytes / self._threads
         return lines * self._memory_line / (self.clock_mhz * 1e6)
