@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import click
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 import edgetvm.stages  # noqa: F401 - TVM's environment, before tvm
@@ -218,7 +219,8 @@ def draw(points: list[Point], path: Path) -> None:
     axes.set_xlabel("modelled, ms")
     axes.set_ylabel("published, ms")
     axes.legend()
-    figure.savefig(path)
+    with rc_context({"svg.hashsalt": path.name}):  # the same file for the same points
+        figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

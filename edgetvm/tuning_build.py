@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from edgetvm.stages.tune.progress import TuningProgress
 
 
-def choose_untuned(build: "NetworkBuild", address: "Address", *, timed: bool) -> None:
+def choose_untuned(build: "NetworkBuild", address: "Address") -> None:
     """Check TVM's default schedules on the device, of each of its lowerings, and take the best."""
     from edgetvm.stages.device.lowering import choose_lowering
 
     with notes.status("building untuned, checking against the reference"):
-        left_out = choose_lowering(address, build, timed=timed)
+        left_out = choose_lowering(address, build)
     for lowering, reason in left_out.items():
         notes.print(f"TVM's default schedules for {lowering} are left out: {reason}")
-    of_several = f", lowered for {build.lowering}" if len(build.profile.lowerings) > 1 else ""
+    of_several = f", lowered for {build.lowering}" if len(build.lowerings) > 1 else ""
     notes.print(
         f"untuned{of_several}: relative error {build.untuned_error:.1e} against "
         f"{build.network.reference_runtime}"

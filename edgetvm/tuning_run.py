@@ -79,10 +79,12 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             f"{network.title} for {profile.name} ({profile.title}), {threads} thread(s), "
             f"records in {stores.auto_scheduler.path}"
         )
+        # Which lowering is the fastest only a real device can say.
+        is_timed = not device.emulated and not options.is_modelled
+        lowerings = profile.lowerings if is_timed else None
         with notes.status("exporting to Relay"):
-            build = stack.enter_context(NetworkBuild(network, profile, threads))
-        choose_untuned(build, address, timed=not device.emulated and not options.is_modelled)
-
+            build = stack.enter_context(NetworkBuild(network, profile, threads, lowerings))
+        choose_untuned(build, address)
         if options.trials is None:
             options = msgspec.structs.replace(options, trials=network.recipe.trials)
         progress = search_schedules(build, fleet or address, device, stores, options)

@@ -1,11 +1,16 @@
 """`benchmarks/boards.py` without estimating: which latencies it takes, and what comes of them."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from edgetvm.stages.cycles.core import load_core
+from edgetvm.stages.host_target import resolve_target
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import boards as benchmark
 from boards import Point, Published
@@ -47,5 +52,24 @@ def test_errors_are_relative_to_what_was_published(tmp_path: Path) -> None:
 
 def test_the_scatter_plot_names_the_cores(tmp_path: Path) -> None:
     path = tmp_path / "boards.svg"
-    benchmark.draw([point(100, 80), point(50, 50)], path)
-    assert "cortex-a72" in path.read_text()
+    points = [point(100, 80), point(50, 50)]
+    benchmark.draw(points, path)
+    drawn = path.read_text()
+    assert "cortex-a72" in drawn
+    benchmark.draw(points, path)
+    assert path.read_text() == drawn
+
+
+def test_estimates_are_shown_with_the_band_that_was_found() -> None:
+    page = (ROOT / "docs" / "boards.md").read_text()
+    found = re.search(r"Nine of ten are ([\d.]+) to ([\d.]+) times", page)
+    assert found
+    low, high = (round(float(one), 1) for one in found.groups())
+    cores = {one.partition("-mcpu=")[2].split()[0] for one in targets_of_boards()}
+    assert {load_core(one).band for one in cores} == {(low, high)}
+    assert f"between {low} and {high} times such an estimate" in (ROOT / "README.md").read_text()
+
+
+def targets_of_boards() -> set[str]:
+    names = {one.target for one in benchmark.published()}
+    return {resolve_target(name, ROOT / "targets").tvm_target for name in names}

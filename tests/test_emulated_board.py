@@ -169,7 +169,8 @@ def test_code_for_a_mali_runs_there_on_pocl(
 @pytest.fixture(scope="module")
 def tiny_for_a_raspberry_pi() -> Iterator[NetworkBuild]:
     network = resolve_network(TINY, ROOT / "compile", (1, 3, 32, 32))
-    with NetworkBuild(network, load_target_profile("rasp4b", ROOT / "targets"), 1) as build:
+    profile = load_target_profile("rasp4b", ROOT / "targets")
+    with NetworkBuild(network, profile, 1, profile.lowerings) as build:
         yield build
 
 
@@ -183,7 +184,7 @@ def test_the_lowering_that_is_faster_on_the_device_is_taken(
         "library_medians_s",
         lambda _address, _build, libraries: {name: 1.0 - (name == ARM_CPU) for name in libraries},
     )
-    assert not lowering.choose_lowering(server, build, timed=True)
+    assert not lowering.choose_lowering(server, build)
     assert build.lowering == ARM_CPU
     assert build.untuned_error is not None
     assert build.untuned_error < 1e-4
@@ -203,7 +204,7 @@ def test_a_lowering_that_is_wrong_is_left_out(
         return check_on_device(address, library, build)
 
     monkeypatch.setattr(lowering, "check_on_device", check)
-    assert lowering.choose_lowering(server, build, timed=True) == {ARM_CPU: "planted"}
+    assert lowering.choose_lowering(server, build) == {ARM_CPU: "planted"}
     assert build.lowering == CPU
 
 

@@ -4,7 +4,7 @@ import multiprocessing
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
@@ -43,12 +43,16 @@ from edgetvm.target_profile import TargetProfile
 class NetworkBuild:
     """Exports `network` and builds its libraries in a folder of their own; a context manager.
 
+    Parameters
+    ----------
+    lowerings : of the profile, to choose the untuned library's from; None is its first one alone.
+
     Attributes
     ----------
     golden_input, golden_outputs : float32; the outputs are the reference's.
     forms : of the network, for AutoScheduler; the tuned library has the one that is fastest.
     untuned_error : relative, of the untuned library, once it was checked.
-    lowering : whose default schedules the untuned library has, of the profile's lowerings.
+    lowering : whose default schedules the untuned library has, of those to choose from.
     relative_error, latency : of the tuned library, once it was checked and measured.
     multiply_adds : of one inference.
     contents : of the tuned library; None before it was built.
@@ -63,7 +67,13 @@ class NetworkBuild:
         The network cannot be exported; so do the building methods.
     """
 
-    def __init__(self, network: Network, profile: TargetProfile, threads: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        profile: TargetProfile,
+        threads: int,
+        lowerings: Collection[str] | None = None,
+    ) -> None:
         self.network = network
         self.profile = profile
         self.threads = threads
@@ -92,6 +102,7 @@ class NetworkBuild:
                 build_untuned, relay_json, target, profile.link_triple, self._untuned_path(lowering)
             )
             for lowering, target in profile.lowerings.items()
+            if lowering in (lowerings or (self.lowering,))
         }
         self.forms = NetworkForms(fuse_for_auto_scheduler(relay, self._target), profile, threads)
         self._form = self.forms.direct
@@ -119,6 +130,11 @@ class NetworkBuild:
     def tasks(self) -> list[NetworkTask]:
         """The tasks of the tuned library's form; of the direct one before it is built."""
         return self._form.tasks
+
+    @property
+    def lowerings(self) -> tuple[str, ...]:
+        """Those to choose the untuned library's from, the plain one first."""
+        return tuple(self._untuned)
 
     def untuned_library(self, lowering: str | None = None) -> Path:
         """Wait for the library with TVM's default schedules, of the chosen lowering by default."""

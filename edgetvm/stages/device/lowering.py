@@ -11,15 +11,10 @@ from edgetvm.stages.device.library import check_on_device
 from edgetvm.stages.device.session import Address
 
 
-def choose_lowering(address: Address, build: NetworkBuild, *, timed: bool) -> dict[str, str]:
+def choose_lowering(address: Address, build: NetworkBuild) -> dict[str, str]:
     """Check the untuned library of each lowering on a device, and set the fastest on `build`.
 
     Return why others were left out, by lowering.
-
-    Parameters
-    ----------
-    timed : whether times on the device mean anything; else the plain one stays, and the others are
-        checked all the same.
 
     Raises
     ------
@@ -28,15 +23,15 @@ def choose_lowering(address: Address, build: NetworkBuild, *, timed: bool) -> di
     """
     errors: dict[str, float] = {}
     left_out: dict[str, str] = {}
-    plain = next(iter(build.profile.lowerings))
-    for lowering in build.profile.lowerings:
+    plain = build.lowerings[0]
+    for lowering in build.lowerings:
         try:
             errors[lowering] = check_on_device(address, build.untuned_library(lowering), build)
         except (CompileError, NumericsError) as err:
             if lowering == plain:
                 raise
             left_out[lowering] = str(err)
-    if timed and len(errors) > 1:
+    if len(errors) > 1:
         libraries = {lowering: build.untuned_library(lowering) for lowering in errors}
         medians_s = library_medians_s(address, build, libraries)
         build.lowering = min(medians_s, key=medians_s.__getitem__)
