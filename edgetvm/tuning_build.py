@@ -68,14 +68,17 @@ def _build_tuned(
         _reject_bad_winners(build, address, store)
     lines = store.read_lines() if options.uses(AUTO_SCHEDULER) else []
     others = stores.metaschedule.read() if options.uses(METASCHEDULE) else []
-    with notes.status("building the tuned library, checking against the reference"):
+    with notes.status("building the tuned library"):
         records = parse_records(lines, build.workload_keys)
         tuned = build.build_tuned(records, others, store.choices.read())
-        if build.is_tuned:
-            build.relative_error = check_on_device(address, tuned, build)
-        else:
-            build.relative_error = build.untuned_error  # the same library
+    if build.untuned_error is None:  # nothing was searched: the two were built beside each other
+        choose_untuned(build, address)
+    if not build.is_tuned:
+        build.fall_back_to_untuned()
         return tuned
+    with notes.status("checking the tuned library against the reference"):
+        build.relative_error = check_on_device(address, tuned, build)
+    return tuned
 
 
 def _reject_bad_winners(build: "NetworkBuild", address: "Address", store: RecordStore) -> None:

@@ -24,6 +24,7 @@ from edgetvm.tuning_search import search_schedules
 
 if TYPE_CHECKING:
     from edgetvm.device_info import DeviceInfo
+    from edgetvm.models.network import Network
     from edgetvm.stages.build.network_build import NetworkBuild
     from edgetvm.stages.device.fleet import Fleet
     from edgetvm.stages.device.session import Address
@@ -39,8 +40,6 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
         Of every kind; records measured until then are kept. A `RecordError` also if the budget did
         not reach every task: there is a bundle then, but not the one that was asked for.
     """
-    from edgetvm.models.resolve import resolve_network
-    from edgetvm.stages.build.network_build import NetworkBuild
     from edgetvm.stages.device.fitting import check_precision_fits, open_for_target
     from edgetvm.stages.device.session import describe_device
     from edgetvm.stages.host_target import resolve_target
@@ -65,28 +64,18 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             fleet.cores, fleet.opencl = address.cores, address.opencl
         profile = _with_limits_of(device, profile)
         stores = _open_stores(options, folders, profile, threads, device)
-        with notes.status("loading the network"):
-            network = resolve_network(
-                options.model,
-                folders.recipes,
-                options.input_shape,
-                options.weights,
-                options.weights_from,
-            )
-            network = network.in_precision(options.precision or network.recipe.precision)
+        network = _load_network(options, folders)
         check_precision_fits(device, network.recipe.precision, profile.name, address)
         notes.print(
             f"{network.title} for {profile.name} ({profile.title}), {threads} thread(s), "
             f"records in {stores.auto_scheduler.path}"
         )
-        # Which lowering is the fastest only a real device can say.
         is_timed = not device.emulated and not options.is_modelled
-        lowerings = profile.lowerings if is_timed else None
-        with notes.status("exporting to Relay"):
-            build = stack.enter_context(NetworkBuild(network, profile, threads, lowerings))
-        choose_untuned(build, address)
+        build = stack.enter_context(_export(network, profile, threads, is_timed=is_timed))
         if options.trials is None:
             options = msgspec.structs.replace(options, trials=network.recipe.trials)
+        if options.trials:  # nobody shall search for hours what does not even run untuned
+            choose_untuned(build, address)
         progress = search_schedules(build, fleet or address, device, stores, options)
         address = fleet.find_address() if fleet else address  # the first may be lost by now
         build_fastest(build, address, device, stores, options, progress)
@@ -106,6 +95,31 @@ def run(options: TuneOptions, folders: DataFolders) -> Path:
             "bundle has TVM's default schedules for them: run the command again to go on."
         )
     return bundle
+
+
+def _load_network(options: TuneOptions, folders: DataFolders) -> "Network":
+    """Return the network that was asked for, with its weights."""
+    from edgetvm.models.resolve import resolve_network
+
+    with notes.status("loading the network"):
+        network = resolve_network(
+            options.model,
+            folders.recipes,
+            options.input_shape,
+            options.weights,
+            options.weights_from,
+        )
+        return network.in_precision(options.precision or network.recipe.precision)
+
+
+def _export(
+    network: "Network", profile: TargetProfile, threads: int, *, is_timed: bool
+) -> "NetworkBuild":
+    """Export to Relay; which lowering is the fastest only a device that is timed can say."""
+    from edgetvm.stages.build.network_build import NetworkBuild
+
+    with notes.status("exporting to Relay"):
+        return NetworkBuild(network, profile, threads, profile.lowerings if is_timed else None)
 
 
 def _write_bundle(

@@ -22,7 +22,12 @@ from edgetvm.manifest import (
 from edgetvm.models.network import Network
 from edgetvm.records.metaschedule_store import MetaScheduleRecord
 from edgetvm.stages.build.interrupts import leave_interrupts_to_parent
-from edgetvm.stages.build.library import LibraryContents, build_tuned, build_untuned
+from edgetvm.stages.build.library import (
+    LibraryContents,
+    build_tuned,
+    build_untuned,
+    load_compiler,
+)
 from edgetvm.stages.build.metaschedule_records import best_metaschedule, make_database
 from edgetvm.stages.build.network_forms import NetworkForms
 from edgetvm.stages.build.records import (
@@ -91,11 +96,12 @@ class NetworkBuild:
         self.contents: LibraryContents | None = None
         self.known_records = 0
         self.seconds_to_build = 0.0
-        relay = import_network(network)
-        self.multiply_adds = multiply_adds(relay)
         self._worker = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=leave_interrupts_to_parent
         )
+        self._worker.submit(load_compiler)
+        relay = import_network(network)
+        self.multiply_adds = multiply_adds(relay)
         relay_json = tvm.ir.save_json(relay)
         self._untuned = {
             lowering: self._worker.submit(
