@@ -16,12 +16,14 @@ import torch
 from edgetvm.compare import compare
 from edgetvm.compress import compress
 from edgetvm.deploy import deploy
+from edgetvm.errors import NumericsError
 from edgetvm.manifest import read_manifest, write_manifest
 from edgetvm.models.__main__ import models
 from edgetvm.paths import DataFolders
 from edgetvm.records import MetaScheduleStore, RecordStore
 from edgetvm.records.__main__ import records
 from edgetvm.serve import serve
+from edgetvm.stages.device import lowering
 from edgetvm.tune import tune
 from tests.conftest import ROOT, TINY, TINY_SHAPE, Invoke, Outcome
 from tests.tiny_network import build
@@ -53,6 +55,21 @@ def wait_for_records(project: DataFolders, process: "subprocess.Popen[str]", cou
     ):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trials", ["0", "4"])
+def test_nothing_is_searched_or_handed_out_where_the_untuned_library_is_wrong(
+    trials: str, project: DataFolders, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(*_arguments: object) -> float:
+        raise NumericsError("planted")
+
+    monkeypatch.setattr(lowering, "check_on_device", check)
+    outcome = invoke(tune, *TUNE_TINY, "--trials", trials)
+    assert (outcome.exit_code, outcome.error) == (5, "planted")
+    assert not list(project.bundles.rglob("manifest.json"))
+    assert not list(project.tuning_logs.glob("*/threads_1.json"))
 
 
 @pytest.mark.slow
