@@ -74,7 +74,7 @@ def _build_tuned(
     if build.untuned_error is None:  # nothing was searched: the two were built beside each other
         choose_untuned(build, address)
     if not build.is_tuned:
-        build.fall_back_to_untuned()
+        build.fall_back_to_untuned()  # of the lowering that was chosen by now
         return tuned
     with notes.status("checking the tuned library against the reference"):
         build.relative_error = check_on_device(address, tuned, build)
